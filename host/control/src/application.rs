@@ -291,7 +291,7 @@ pub fn assemble(
                 problems.extend(found.into_vec());
                 Vec::new()
             });
-            ModuleData { name: name.clone(), imports_wasi: node.exclusive_import().is_some(), shared }
+            ModuleData { name: name.clone(), shared }
         };
         linked_with_data.push((linked, compartment.modules.iter().map(data).collect::<Arc<[ModuleData]>>()));
     }

@@ -50,11 +50,8 @@ pub struct Node {
     /// The imports that another module serves.
     pub calls: BTreeMap<InterfaceName, Provider>,
     /// The imports that the host serves with the importing module's identity, each with the host's interface. That interface has another
-    /// name than the imported one if the module imports a draft version.
+    /// name than the imported one if the module imports a draft version. The interfaces of WASI that modules share are not here.
     pub capabilities: BTreeMap<InterfaceName, InterfaceName>,
-    /// The imports that the host serves without the importing module's identity: clocks, random bytes, and the empty rest
-    /// of WASI. They carry no authority. `wasi:http` is here too, because only one module of a store can import it.
-    pub shared_imports: BTreeSet<InterfaceName>,
     /// The capabilities that the manifest grants, in the order of their declarations.
     pub granted: Vec<CapabilityName>,
     /// Whether a granted capability keeps data, so that the module has a database.
@@ -62,19 +59,6 @@ pub struct Node {
     /// The interval at which the host calls the module's export `resume` while it serves. `None` means that the host
     /// calls it only at a start.
     pub resume: Option<Duration>,
-}
-
-impl Node {
-    /// Returns an import that all modules of a compartment would share, so that only one of them may have it. `None`
-    /// means that the module has no such import.
-    pub fn exclusive_import(&self) -> Option<&InterfaceName> {
-        self.shared_imports.iter().find(|import| provided::is_exclusive(import))
-    }
-
-    /// Whether the module sends requests to other hosts.
-    fn sends_requests(&self) -> bool {
-        self.shared_imports.iter().any(|import| import.package() == "wasi:http")
-    }
 }
 
 /// The module and export that serve an import.

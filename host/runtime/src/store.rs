@@ -43,8 +43,6 @@ pub struct ModuleIndex(pub u16);
 pub struct ModuleData {
     /// The module's name.
     pub name: ModuleName,
-    /// Whether the module imports WASI itself. Only one module of a store can; it owns the output of WASI's standard streams.
-    pub imports_wasi: bool,
     /// The data that the module's capabilities have prepared for it.
     pub shared: Vec<SharedData>,
 }
@@ -207,12 +205,6 @@ impl InstanceState {
     /// Returns what all instances of a module share.
     pub fn module(&self, index: ModuleIndex) -> &ModuleData {
         &self.modules[usize::from(index.0)]
-    }
-
-    /// Returns the module of this store that imports WASI itself, if there is one.
-    pub fn importer_of_wasi(&self) -> Option<(ModuleIndex, &ModuleData)> {
-        let place = self.modules.iter().position(|module| module.imports_wasi)?;
-        Some((module_index(place), &self.modules[place]))
     }
 
     /// Returns the store's resource table: the host resources that guests hold, including WASI's.

@@ -3,7 +3,7 @@
 //!
 //! This file also checks the types of exports that the host itself calls.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::provided::{self, HostService, Offers};
@@ -45,7 +45,6 @@ pub(super) fn resolve(
         artifact: artifact.clone(),
         calls: BTreeMap::new(),
         capabilities: BTreeMap::new(),
-        shared_imports: BTreeSet::new(),
         granted: declared.filter(|name| module.uses.contains_key(*name)).cloned().collect(),
         has_database: config.keeps_data(module),
         resume: module.resume,
@@ -134,15 +133,14 @@ impl Resolver<'_> {
                     self.node.capabilities.insert(import.clone(), name.clone());
                 }
             }
-            Some(HostService::Shared(_) | HostService::Stub) if import.is_label() => {
-                self.not_by_label(import, identity, "the host serves it to all modules of a compartment alike");
+            Some(HostService::Wasi(_)) if import.is_label() && provided::is_shared(identity) => {
+                self.not_by_label(import, identity, "all modules of a compartment share its resources");
             }
-            Some(HostService::Shared(capability)) => {
-                if self.granted(capability, identity) {
+            Some(HostService::Wasi(capability)) => {
+                if capability.is_none_or(|capability| self.granted(capability, identity)) {
                     self.wasi(import, identity, wanted);
                 }
             }
-            Some(HostService::Stub) => self.wasi(import, identity, wanted),
             None if provided::is_host_namespace(identity) => self.report_unknown(identity),
             None => self.call(import, wanted),
         }
@@ -156,13 +154,15 @@ impl Resolver<'_> {
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
-    /// Resolves an import of a WASI interface that the host serves to all modules in the same way.
+    /// Resolves an import of a WASI interface.
     fn wasi(&mut self, import: &InterfaceName, identity: &InterfaceName, wanted: &Interface) {
         if let Some((name, offered)) = provided::wasi_interface(identity) {
             let help = "build the module with the interfaces of a release of WASI 0.2";
             self.mismatch(identity, differences(wanted, offered), name, "the host", help);
         }
-        self.node.shared_imports.insert(import.clone());
+        if !provided::is_shared(identity) {
+            self.node.capabilities.insert(import.clone(), identity.clone());
+        }
     }
 
     fn granted(&mut self, capability: &CapabilityName, import: &InterfaceName) -> bool {

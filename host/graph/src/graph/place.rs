@@ -1,8 +1,8 @@
 //! The planner: it decides which modules share a compartment, and records why.
 //!
-//! Compartments that the manifest names come first. Of the other modules, those with an import that a compartment would
-//! share get a compartment of their own, and so do large modules. The rest goes into one compartment. A compartment of
-//! the manifest that is not possible is reported as a problem: the planner never overrides the manifest.
+//! Compartments that the manifest names come first. Of the other modules, large ones get a compartment of their own. The
+//! rest goes into one compartment. A compartment of the manifest that is not possible is reported as a problem: the planner
+//! never overrides the manifest.
 
 mod bond;
 mod cross;
@@ -32,8 +32,6 @@ pub enum PlacementReason {
     Manifest,
     /// Nothing separates the compartment's modules, and calls within one compartment are cheapest.
     Default,
-    /// The compartment's only module has this import, which all modules of a compartment would share.
-    ExclusiveImport(InterfaceName),
     /// The compartment's only module is too large for the small engine profiles. Modules beside it would be compiled with
     /// it at each change and would run on the engine for large modules.
     Large(ExceededLimit),
@@ -51,7 +49,6 @@ impl fmt::Display for PlacementReason {
             Self::Manifest => f.write_str("the manifest says so"),
             Self::Default => f.write_str("nothing keeps its modules apart"),
             Self::Large(excess) => write!(f, "its module {excess}"),
-            Self::ExclusiveImport(import) => write!(f, "{import} would be shared by all modules of a compartment"),
             Self::TiedByCall(reason, PlacementConstraint { caller, callee, import, why }) => {
                 write!(f, "{reason}; {caller} calls {import} of {callee}, which can't be in another compartment: {why}")
             }
@@ -114,10 +111,6 @@ impl Planner<'_> {
             })
             .collect();
         for (name, modules) in &wishes {
-            let heavy = self.bonds.exclusive(modules);
-            if let Some(second) = heavy.iter().nth(1) {
-                self.refuse_second(name, &heavy, second);
-            }
             let joined = self.bonds.tied(modules.clone(), |module| open.contains(module));
             let claimed = |other: &BTreeSet<ModuleName>| {
                 self.bonds.tied(other.clone(), |module| open.contains(module)).intersection(&joined).next().is_some()
@@ -144,9 +137,7 @@ impl Planner<'_> {
             open.retain(|other| !group.contains(other));
             // A module that has a reason to stand apart takes the modules that are tied to it along.
             let why = |module: &ModuleName| Some((module.clone(), self.apart(module)?));
-            let apart =
-                group.iter().filter_map(why).min_by_key(|(_, reason)| matches!(reason, PlacementReason::Large(_)));
-            match apart {
+            match group.iter().find_map(why) {
                 Some((module, reason)) => {
                     let name = module.as_str().parse().expect("a module's name is a compartment's too");
                     let reason = if group.len() == 1 { reason } else { self.tied(reason, &group, &group) };
@@ -163,9 +154,7 @@ impl Planner<'_> {
 
     /// Returns why `module` needs a compartment of its own, as far as its component alone decides. `None` if it needs none.
     fn apart(&self, module: &ModuleName) -> Option<PlacementReason> {
-        let node = &self.modules[module];
-        let large = || Profile::exceeded_limit(&node.artifact.needs).map(PlacementReason::Large);
-        node.exclusive_import().map(|import| PlacementReason::ExclusiveImport(import.clone())).or_else(large)
+        Profile::exceeded_limit(&self.modules[module].artifact.needs).map(PlacementReason::Large)
     }
 
     /// Extends `reason` by a call that ties one of `newcomers`, modules that join the compartment, to another module of `all`.
@@ -282,26 +271,6 @@ impl Planner<'_> {
     /// Sorts `modules` into instantiation order, and leaves out modules that are not in the graph.
     fn in_order(&self, modules: &BTreeSet<ModuleName>) -> Vec<ModuleName> {
         self.order.iter().filter(|module| modules.contains(*module)).cloned().collect()
-    }
-
-    fn refuse_second(&mut self, name: &CompartmentName, heavy: &BTreeSet<ModuleName>, second: &ModuleName) {
-        let message = format!(
-            "modules {} each import interfaces of WASI that only one module of a compartment can have, here of `{name}`",
-            list_names(heavy)
-        );
-        let tied = self.bonds.closure(BTreeSet::from([second.clone()]));
-        let mut help = match heavy.iter().find(|other| *other != second && tied.contains(*other)) {
-            Some(other) => format!(
-                "let only plain values go between `{other}` and `{second}`, and place all but one of these modules in other \
-                 compartments"
-            ),
-            None => "place all but one of these modules in other compartments".to_owned(),
-        };
-        if !heavy.iter().any(|module| self.modules[module].sends_requests()) {
-            help += ", or build them for a target without WASI, such as `wasm32-unknown-unknown`";
-        }
-        let problem = Problem::new(Code::Placement, message).module(second).help(help);
-        self.problems.push(at_module(problem, self.config, second));
     }
 }
 

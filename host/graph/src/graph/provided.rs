@@ -22,10 +22,8 @@ pub(super) enum HostService<'a> {
     /// The host serves the import with the importing module's identity. The first field is the capability that must be granted, or `None`
     /// if no grant is needed. The import's types are checked against the last field.
     WithIdentity(Option<&'a CapabilityName>, &'a InterfaceName, &'a Interface),
-    /// The host serves the import to every module that has the capability. The linker checks the types.
-    Shared(&'a CapabilityName),
-    /// The host serves an empty implementation to every module.
-    Stub,
+    /// The import is an interface of WASI. The field is the capability that must be granted, or `None` if no grant is needed.
+    Wasi(Option<&'a CapabilityName>),
 }
 
 /// The interfaces whose host functions receive the calling module's identity and that need no grant: a module needs none to give the reason
@@ -194,7 +192,7 @@ impl<'a> Offers<'a> {
         }
         let (capability, _, interfaces) = self.wasi().find(|(_, package, _)| *package == import.package())?;
         let there = interfaces.contains(&import.short()) && import.is_release_of(WASI_SERIES);
-        there.then(|| capability.map_or(HostService::Stub, HostService::Shared))
+        there.then_some(HostService::Wasi(capability))
     }
 
     /// Lists the host's interfaces closest to `import`, for a help text: other versions of it, else interfaces of its
@@ -244,10 +242,22 @@ pub(super) fn wasi_interface(import: &InterfaceName) -> Option<(&'static Interfa
     wasi::interface(import)
 }
 
-/// Whether all modules of a compartment would share this import, so that two of them can't have it. Clocks, random bytes
-/// and streams can be shared, because they hold no state of one module.
-pub(super) fn is_exclusive(import: &InterfaceName) -> bool {
-    !matches!(import.package(), "wasi:clocks" | "wasi:random" | "wasi:io")
+/// The interfaces of WASI that all modules of a compartment share: they define resources, which other interfaces use. What such a resource
+/// may do was decided when another interface made it. The functions of all other interfaces receive the identity of the calling module.
+///
+/// Each row has a package and its interfaces.
+const SHARED: [(&str, &[&str]); 4] = [
+    ("wasi:io", &["error", "poll", "streams"]),
+    ("wasi:cli", &["terminal-input", "terminal-output"]),
+    ("wasi:filesystem", &["types"]),
+    ("wasi:http", &["types"]),
+];
+
+/// Whether all modules of a compartment share this interface of WASI. The sockets are shared too: they deny everything.
+pub(super) fn is_shared(import: &InterfaceName) -> bool {
+    let is_listed =
+        |(package, interfaces): &(&str, &[&str])| *package == import.package() && interfaces.contains(&import.short());
+    import.package() == "wasi:sockets" || SHARED.iter().any(is_listed)
 }
 
 #[cfg(test)]
@@ -274,9 +284,9 @@ mod tests {
         ));
         let clock = offers.provision(&name("wasi:clocks/wall-clock@0.2.99"));
         assert!(
-            matches!(clock, Some(HostService::Shared(capability)) if capability.as_str() == CapabilityName::CLOCKS)
+            matches!(clock, Some(HostService::Wasi(Some(capability))) if capability.as_str() == CapabilityName::CLOCKS)
         );
-        assert!(matches!(offers.provision(&name("wasi:cli/stdout@0.2.0")), Some(HostService::Stub)));
+        assert!(matches!(offers.provision(&name("wasi:cli/stdout@0.2.0")), Some(HostService::Wasi(None))));
         for absent in [
             "watertight:sql/sql@1.1.0",
             "watertight:sql/sql",
@@ -323,6 +333,9 @@ mod tests {
                 assert!(offers.provision(&name(&format!("{package}/{interface}@{WASI_SERIES}6"))).is_some());
             }
         }
+        let offered =
+            |package, interface| offers.wasi().any(|(name, _, all)| name == package && all.contains(interface));
+        assert!(SHARED.iter().all(|(package, shared)| shared.iter().all(|interface| offered(*package, interface))));
     }
 
     #[test]

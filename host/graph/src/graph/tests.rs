@@ -19,7 +19,8 @@ use watertight_model::config::{
 use watertight_model::ids::{CapabilityName, Digest};
 use watertight_model::problem::Code;
 
-const ENVIRONMENT: &str = "wasi:cli/environment@0.2.6";
+/// The initial memory of a large module, in bytes.
+const LARGE: u64 = 3 << 20;
 
 /// A module of the reference model, a simple description of an application. Module `i` exports the interface `m:i/api`. Importers may
 /// expect wrong types of it.
@@ -33,8 +34,8 @@ pub(super) struct Plan {
     pub(super) calls: BTreeSet<usize>,
     /// Whether the module imports random bytes, and whether the manifest grants them.
     pub(super) random: (bool, bool),
-    /// Whether the module imports WASI's environment, which only one module of a compartment may.
-    pub(super) heavy: bool,
+    /// Whether the module is too large for the engine profiles of small modules.
+    pub(super) large: bool,
     /// The compartment that the manifest places the module in. `None` leaves the choice to the planner.
     pub(super) wish: Option<usize>,
     /// The type that the module's own interface carries. `None` means a number.
@@ -51,7 +52,7 @@ fn plans() -> impl Strategy<Value = Vec<Plan>> {
         // In half of the applications, modules call only later ones, so that many applications have no circle.
         let plan = (imports, rest, random, place);
         (prop::collection::vec(plan, count), any::<bool>()).prop_map(|(plans, forward)| {
-            let plan = |(at, (imports, (there, extra, stingy), random, (heavy, wish))): (
+            let plan = |(at, (imports, (there, extra, stingy), random, (large, wish))): (
                 usize,
                 (BTreeMap<_, _>, (bool, BTreeSet<_>, bool), _, _),
             )| {
@@ -61,7 +62,7 @@ fn plans() -> impl Strategy<Value = Vec<Plan>> {
                 if !stingy {
                     calls.extend(imports.keys());
                 }
-                Plan { there, imports, calls, random, heavy, wish, carries: None }
+                Plan { there, imports, calls, random, large, wish, carries: None }
             };
             plans.into_iter().enumerate().map(plan).collect()
         })
@@ -97,9 +98,6 @@ pub(super) fn artifact(at: usize, plans: &[Plan]) -> Arc<Artifact> {
         let name: InterfaceName = "wasi:random/random@0.2.6".parse().unwrap();
         imports.insert(name, wasi("get-random-u64", Type::U64));
     }
-    if plan.heavy {
-        imports.insert(ENVIRONMENT.parse().unwrap(), wasi("get-arguments", Type::List(Arc::new(Type::String))));
-    }
     let shape = Shape { imports, exports: BTreeMap::from([(api(at), interface(carried(at)))]), ..Shape::default() };
     let path = Path::new("m.wasm").to_owned();
     Arc::new(Artifact {
@@ -107,7 +105,7 @@ pub(super) fn artifact(at: usize, plans: &[Plan]) -> Arc<Artifact> {
         bytes: bytes::Bytes::new(),
         digest: Digest::of(&[]),
         shape,
-        needs: EngineNeeds::default(),
+        needs: EngineNeeds { memory: if plan.large { LARGE } else { 0 }, ..EngineNeeds::default() },
         section: None,
     })
 }
@@ -166,7 +164,7 @@ fn wishes(plans: &[Plan]) -> BTreeMap<CompartmentName, CompartmentConfig> {
 fn compartment(at: usize, plan: &Plan) -> String {
     match plan.wish {
         Some(wish) => format!("c{wish}"),
-        None if plan.heavy => format!("m{at}"),
+        None if plan.large => format!("m{at}"),
         None => "main".to_owned(),
     }
 }
@@ -211,12 +209,6 @@ fn expected(plans: &[Plan]) -> BTreeMap<Code, usize> {
         }
         if plan.random.0 && !plan.random.1 {
             count(Code::Ungranted);
-        }
-    }
-    for wish in 0..3 {
-        let heavy = plans.iter().filter(|plan| plan.there && plan.heavy && plan.wish == Some(wish)).count();
-        if heavy > 1 {
-            count(Code::Placement);
         }
     }
     counts

@@ -1,9 +1,9 @@
-//! The capability `clocks`: the clocks of WASI 0.2. Modules share them, because a clock carries no authority.
+//! The capability `clocks`: the clocks of WASI 0.2.
 
-use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView as _};
-use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
+use wasmtime_wasi::clocks::WasiClocksNamed;
+use wasmtime_wasi::p2::bindings::named_imports::wasi::clocks::{monotonic_clock, wall_clock};
 
-use super::{Capability, CapabilityLinker, declaration_of};
+use super::{Capability, CapabilityLinker, declaration_of, wasi};
 use crate::store::InstanceState;
 use watertight_model::config::capability::Declaration;
 use watertight_model::ids::CapabilityName;
@@ -16,7 +16,7 @@ impl Capability for Clocks {
     }
 
     fn add_to_linker(&self, linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
-        wall_clock::add_to_linker::<_, WasiClocks>(linker.linker(), InstanceState::clocks)?;
-        monotonic_clock::add_to_linker::<_, WasiClocks>(linker.linker(), InstanceState::clocks)
+        wasi::add_named!(linker, WasiClocksNamed<InstanceState>, wall_clock, monotonic_clock);
+        Ok(())
     }
 }

@@ -8,12 +8,16 @@ use std::time::Instant;
 use ::http::Request;
 use futures::FutureExt as _;
 use tracing::Level;
+use wasmtime_wasi::NamedId;
+use wasmtime_wasi_http::p2::bindings::http::types;
+use wasmtime_wasi_http::p2::bindings::{LinkOptions, named_imports::wasi::http::outgoing_handler};
 use wasmtime_wasi_http::{
-    Error, RequestOptions, Result, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+    Error, RequestOptions, Result, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpNamed,
+    WasiHttpNamedView, WasiHttpView,
 };
 
-use super::{Capability, CapabilityLinker, ModuleContext, SharedData, StoreState, declaration_of};
-use crate::store::{CallContext, GuestLog, InstanceState, LogBudget};
+use super::{Capability, CapabilityLinker, ModuleContext, SharedData, StoreState, declaration_of, wasi};
+use crate::store::{CallContext, GuestLog, InstanceState, LogBudget, ModuleIndex};
 use outbound::OutboundClient;
 use watertight_model::config::OutboundConfig;
 use watertight_model::config::capability::Declaration;
@@ -39,19 +43,24 @@ impl Capability for Http {
     }
 
     fn add_to_linker(&self, linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
-        wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker.linker())
+        wasi::add_named!(linker, WasiHttpNamed<InstanceState>, outgoing_handler);
+        let options = LinkOptions::default();
+        types::add_to_linker::<_, WasiHttp>(linker.linker(), &(&options).into(), WasiHttpView::http)
     }
 }
 
-/// A store's state of `wasi:http`: Wasmtime's context and the host's hooks.
+/// A store's state of `wasi:http`: Wasmtime's context, and the host's hooks.
 struct HttpState {
     context: WasiHttpCtx,
-    hooks: Hooks,
+    /// The hooks of the modules that have sent requests.
+    modules: Vec<(ModuleIndex, Hooks)>,
+    /// The hooks behind the interface `types`, which all modules share. They send nothing.
+    shared: Hooks,
 }
 
 /// Sends a guest's requests through its module's grant, under the deadline of the current call.
 struct Hooks {
-    /// The module's outbound client. It is `None` if the manifest does not grant `http`.
+    /// The module's outbound client. `None` if these hooks send nothing.
     outgoing: Option<Arc<OutboundClient>>,
     voice: DenialLog,
     deadline: Instant,
@@ -68,32 +77,58 @@ struct DenialLog {
 
 impl HttpState {
     fn new(state: &InstanceState) -> Self {
-        let (importer, call) = (state.importer_of_wasi(), state.call());
-        let outgoing = importer.and_then(|(module, _)| state.shared::<Arc<OutboundClient>>(module).ok().cloned());
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(MAX_FIELDS);
+        Self { context, modules: Vec::new(), shared: Hooks::new(state, None) }
+    }
+}
+
+impl Hooks {
+    /// Creates the hooks of a module, or those that send nothing.
+    fn new(state: &InstanceState, module: Option<ModuleIndex>) -> Self {
+        let call = state.call();
         let voice = DenialLog {
-            module: importer.map(|(_, module)| module.name.clone()),
+            module: module.map(|module| state.module(module).name.clone()),
             request: call.request.clone(),
             trace: call.trace.clone(),
             budget: state.log_budget().clone(),
         };
-        let mut context = WasiHttpCtx::new();
-        context.set_field_size_limit(MAX_FIELDS);
-        Self { context, hooks: Hooks { outgoing, voice, deadline: call.deadline } }
+        let outgoing = module.and_then(|module| state.shared::<Arc<OutboundClient>>(module).ok().cloned());
+        Self { outgoing, voice, deadline: call.deadline }
+    }
+
+    fn begin_call(&mut self, call: &CallContext) {
+        let Self { voice, deadline, .. } = self;
+        (voice.request, voice.trace, *deadline) = (call.request.clone(), call.trace.clone(), call.deadline);
     }
 }
 
 impl StoreState for HttpState {
     fn begin_call(&mut self, call: &CallContext) {
-        let Hooks { voice, deadline, .. } = &mut self.hooks;
-        (voice.request, voice.trace, *deadline) = (call.request.clone(), call.trace.clone(), call.deadline);
+        let modules = self.modules.iter_mut().map(|(_, hooks)| hooks);
+        modules.chain([&mut self.shared]).for_each(|hooks| hooks.begin_call(call));
+    }
+}
+
+impl WasiHttpNamedView for InstanceState {
+    /// Returns the context of a module that sends requests.
+    fn http(&mut self, id: NamedId) -> WasiHttpCtxView<'_> {
+        let index = wasi::module_of(id);
+        let place = |state: &HttpState| state.modules.iter().position(|(module, _)| *module == index);
+        let found = self.find_local::<HttpState>().and_then(place);
+        let created = found.is_none().then(|| (index, Hooks::new(self, Some(index))));
+        let (HttpState { context, modules, .. }, table) = self.local_and_resources(HttpState::new);
+        modules.extend(created);
+        let place = found.unwrap_or(modules.len() - 1);
+        WasiHttpCtxView { hooks: &mut modules[place].1, table, ctx: context }
     }
 }
 
 impl WasiHttpView for InstanceState {
-    /// Returns the context of `wasi:http`. It belongs to the module that imports WASI: a store has only one.
+    /// Returns the context behind the interface `types`.
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let (HttpState { context, hooks }, table) = self.local_and_resources(HttpState::new);
-        WasiHttpCtxView { hooks, table, ctx: context }
+        let (HttpState { context, shared, .. }, table) = self.local_and_resources(HttpState::new);
+        WasiHttpCtxView { hooks: shared, table, ctx: context }
     }
 }
 

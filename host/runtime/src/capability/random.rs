@@ -1,10 +1,9 @@
-//! The capability `random`: the random bytes of WASI 0.2. Modules share the source, because it carries no authority.
+//! The capability `random`: the random bytes of WASI 0.2.
 
-use wasmtime_wasi::WasiView as _;
-use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
-use wasmtime_wasi::random::{WasiRandom, WasiRandomCtx};
+use wasmtime_wasi::p2::bindings::named_imports::wasi::random::{insecure, insecure_seed, random};
+use wasmtime_wasi::random::WasiRandomNamed;
 
-use super::{Capability, CapabilityLinker, declaration_of};
+use super::{Capability, CapabilityLinker, declaration_of, wasi};
 use crate::store::InstanceState;
 use watertight_model::config::capability::Declaration;
 use watertight_model::ids::CapabilityName;
@@ -17,12 +16,7 @@ impl Capability for Random {
     }
 
     fn add_to_linker(&self, linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
-        random::add_to_linker::<_, WasiRandom>(linker.linker(), source)?;
-        insecure::add_to_linker::<_, WasiRandom>(linker.linker(), source)?;
-        insecure_seed::add_to_linker::<_, WasiRandom>(linker.linker(), source)
+        wasi::add_named!(linker, WasiRandomNamed<InstanceState>, random, insecure, insecure_seed);
+        Ok(())
     }
-}
-
-fn source(state: &mut InstanceState) -> &mut WasiRandomCtx {
-    state.ctx().ctx.random()
 }

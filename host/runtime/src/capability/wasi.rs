@@ -1,53 +1,79 @@
 //! The rest of WASI 0.2, which every module may import: streams that lead to the module's log, and empty implementations.
 //!
-//! All modules of a store share these interfaces, so only one module of a store imports them: the one with `imports_wasi`.
+//! Interfaces that define resources are shared by all modules of a store. The functions of the others receive the identity of the module
+//! that calls.
 
 mod output;
 
 use std::time::Duration;
 
 use wasmtime::component::{HasData, ResourceTable};
-use wasmtime_wasi::cli::{WasiCli, WasiCliView as _};
-use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView as _};
+use wasmtime_wasi::cli::{WasiCli, WasiCliNamed, WasiCliView};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemNamed, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::named_imports::wasi as named;
 use wasmtime_wasi::p2::bindings::{LinkOptions, cli, filesystem, sockets};
-use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView as _};
-use wasmtime_wasi::{HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
+use wasmtime_wasi::{HostWallClock, NamedId, WasiCtx, WasiCtxView, WasiNamedView, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io::{error, poll, streams};
 
 use super::{CapabilityLinker, StoreState};
-use crate::store::{CallContext, InstanceState};
+use crate::store::{CallContext, InstanceState, ModuleIndex, module_index};
 use output::{GuestOutput, StreamKind};
 use watertight_model::clock;
 
+/// Defines interfaces of WASI whose functions receive the identity of the calling module. `$data` is the type by which Wasmtime's
+/// implementation finds its context in the state of a store, and each `$interface` a module that `bindgen!` generated.
+macro_rules! add_named {
+    ($linker:expr, $data:ty, $($($interface:ident)::+),+) => {{
+        let (linker, component, module) = $linker.named();
+        $($($interface)::+::add_to_linker::<InstanceState, $data>(
+            linker,
+            component,
+            |import| Ok(wasmtime_wasi::NamedId(usize::from(module(import)?.0))),
+            |state| wasmtime_wasi::WasiCtxNamedView(state),
+        )?;)+
+    }};
+}
+pub(super) use add_named;
+
+/// Returns the module whose import Wasmtime was given as `id` by [`add_named`].
+pub(super) fn module_of(id: NamedId) -> ModuleIndex {
+    module_index(id.0)
+}
+
 /// Defines the interfaces of WASI that need no grant.
 pub(super) fn add_to_linker(linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
+    add_named!(
+        linker,
+        WasiCliNamed<InstanceState>,
+        named::cli::environment,
+        named::cli::exit,
+        named::cli::stdin,
+        named::cli::stdout,
+        named::cli::stderr,
+        named::cli::terminal_stdin,
+        named::cli::terminal_stdout,
+        named::cli::terminal_stderr
+    );
+    add_named!(linker, WasiFilesystemNamed<InstanceState>, named::filesystem::preopens);
     let (l, options) = (linker.linker(), LinkOptions::default());
     error::add_to_linker::<_, Resources>(l, resources)?;
     poll::add_to_linker::<_, Resources>(l, resources)?;
     streams::add_to_linker::<_, Resources>(l, resources)?;
-    cli::environment::add_to_linker::<_, WasiCli>(l, InstanceState::cli)?;
-    cli::exit::add_to_linker::<_, WasiCli>(l, InstanceState::cli)?;
-    cli::stdin::add_to_linker::<_, WasiCli>(l, InstanceState::cli)?;
-    cli::stdout::add_to_linker::<_, WasiCli>(l, InstanceState::cli)?;
-    cli::stderr::add_to_linker::<_, WasiCli>(l, InstanceState::cli)?;
-    cli::terminal_input::add_to_linker::<_, WasiCli>(l, InstanceState::cli)?;
-    cli::terminal_output::add_to_linker::<_, WasiCli>(l, InstanceState::cli)?;
-    cli::terminal_stdin::add_to_linker::<_, WasiCli>(l, InstanceState::cli)?;
-    cli::terminal_stdout::add_to_linker::<_, WasiCli>(l, InstanceState::cli)?;
-    cli::terminal_stderr::add_to_linker::<_, WasiCli>(l, InstanceState::cli)?;
-    filesystem::preopens::add_to_linker::<_, WasiFilesystem>(l, InstanceState::filesystem)?;
-    filesystem::types::add_to_linker::<_, WasiFilesystem>(l, InstanceState::filesystem)?;
-    sockets::instance_network::add_to_linker::<_, WasiSockets>(l, InstanceState::sockets)?;
-    sockets::network::add_to_linker::<_, WasiSockets>(l, &(&options).into(), InstanceState::sockets)?;
-    sockets::ip_name_lookup::add_to_linker::<_, WasiSockets>(l, InstanceState::sockets)?;
-    sockets::tcp::add_to_linker::<_, WasiSockets>(l, InstanceState::sockets)?;
-    sockets::tcp_create_socket::add_to_linker::<_, WasiSockets>(l, InstanceState::sockets)?;
-    sockets::udp::add_to_linker::<_, WasiSockets>(l, InstanceState::sockets)?;
-    sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(l, InstanceState::sockets)
+    cli::terminal_input::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+    cli::terminal_output::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+    filesystem::types::add_to_linker::<_, WasiFilesystem>(l, WasiFilesystemView::filesystem)?;
+    sockets::instance_network::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
+    sockets::network::add_to_linker::<_, WasiSockets>(l, &(&options).into(), WasiSocketsView::sockets)?;
+    sockets::ip_name_lookup::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
+    sockets::tcp::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
+    sockets::tcp_create_socket::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
+    sockets::udp::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
+    sockets::udp_create_socket::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)
 }
 
 fn resources(state: &mut InstanceState) -> &mut ResourceTable {
-    state.ctx().table
+    state.resources_mut()
 }
 
 /// Gives the functions of `wasi:io` the resource table of a store.
@@ -57,16 +83,18 @@ impl HasData for Resources {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// The WASI context of a store. It is created at the first use, because most stores never use it.
+/// The WASI contexts of a store. Each is created at its first use, because most stores never use one.
+#[derive(Default)]
 struct Wasi {
-    context: WasiCtx,
-    /// The output of the standard streams, if a module of the store imports WASI.
-    output: Option<GuestOutput>,
+    /// The contexts of the modules that have used WASI, each with the module's output.
+    modules: Vec<(ModuleIndex, WasiCtx, GuestOutput)>,
+    /// The context behind the shared interfaces. It allows nothing.
+    shared: Option<WasiCtx>,
 }
 
 impl StoreState for Wasi {
     fn begin_call(&mut self, call: &CallContext) {
-        if let Some(output) = &self.output {
+        for (.., output) in &self.modules {
             // An unfinished line that a start function wrote is logged under the start's request id.
             output.end_call();
             output.begin_call(call);
@@ -74,30 +102,39 @@ impl StoreState for Wasi {
     }
 
     fn end_call(&mut self) -> Option<futures::future::BoxFuture<'_, wasmtime::Result<()>>> {
-        if let Some(output) = &self.output {
-            output.end_call();
-        }
+        self.modules.iter().for_each(|(.., output)| output.end_call());
         None
     }
 }
 
-impl WasiView for InstanceState {
-    /// Returns the WASI context that guests see.
+impl WasiNamedView for InstanceState {
+    /// Returns the WASI context of a module.
     ///
     /// It has the host's clocks and random bytes. It has no files, arguments, environment variables or sockets. Input is at its end, and
     /// output goes to the module's log.
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (wasi, table) = self.local_and_resources(|state| {
+    fn ctx(&mut self, id: NamedId) -> WasiCtxView<'_> {
+        let index = module_of(id);
+        let place = |wasi: &Wasi| wasi.modules.iter().position(|(module, ..)| *module == index);
+        let found = self.find_local::<Wasi>().and_then(place);
+        let created = found.is_none().then(|| {
+            let output = GuestOutput::new(self.module(index).name.clone(), self.call(), self.log_budget().clone());
             let mut builder = WasiCtx::builder();
             builder.wall_clock(WallClock);
-            let output = state.importer_of_wasi().map(|(_, module)| {
-                let output = GuestOutput::new(module.name.clone(), state.call(), state.log_budget().clone());
-                builder.stdout(output.stream(StreamKind::Stdout)).stderr(output.stream(StreamKind::Stderr));
-                output
-            });
-            Wasi { context: builder.build(), output }
+            builder.stdout(output.stream(StreamKind::Stdout)).stderr(output.stream(StreamKind::Stderr));
+            (index, builder.build(), output)
         });
-        WasiCtxView { ctx: &mut wasi.context, table }
+        let (wasi, table) = self.local_and_resources(|_| Wasi::default());
+        wasi.modules.extend(created);
+        let place = found.unwrap_or(wasi.modules.len() - 1);
+        WasiCtxView { ctx: &mut wasi.modules[place].1, table }
+    }
+}
+
+impl WasiView for InstanceState {
+    /// Returns the context behind the interfaces that all modules share.
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let (wasi, table) = self.local_and_resources(|_| Wasi::default());
+        WasiCtxView { ctx: wasi.shared.get_or_insert_with(|| WasiCtx::builder().build()), table }
     }
 }
 

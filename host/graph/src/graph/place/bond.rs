@@ -11,7 +11,7 @@ use watertight_model::ids::{InterfaceName, ModuleName};
 
 /// The most cases, fields or items that one type may have in a call within a compartment.
 ///
-/// Wasmtime 48 generates an adapter for such a call (`fact/trampoline.rs`). It moves the translation of a type whose cost
+/// Wasmtime 50 generates an adapter for such a call (`fact/trampoline.rs`). It moves the translation of a type whose cost
 /// exceeds 1,000 into a helper function, and a helper has the same bound. A single type above the bound makes the helper
 /// call itself without end.
 pub(super) const MAX_FUSED_PARTS: usize = 1_000;
@@ -204,16 +204,9 @@ impl<'a> PlacementConstraints<'a> {
         reached
     }
 
-    /// Selects the modules with an import that only one module of a compartment can have.
-    pub(super) fn exclusive<'m>(&self, modules: impl IntoIterator<Item = &'m ModuleName>) -> BTreeSet<ModuleName> {
-        let is_heavy =
-            |module: &&ModuleName| self.modules.get(*module).is_some_and(|node| node.exclusive_import().is_some());
-        modules.into_iter().filter(is_heavy).cloned().collect()
-    }
-
     /// Whether one compartment can hold these modules.
     pub(super) fn fit(&self, modules: &BTreeSet<ModuleName>) -> bool {
-        self.exclusive(modules).len() <= 1 && self.rifts_in(modules).next().is_none()
+        self.rifts_in(modules).next().is_none()
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn check(
 ) {
     for (caller, node) in modules {
         for (import, provider) in &node.calls {
-            let edge = Edge { config, modules, bonds: constraints, caller, callee: &provider.module, import };
+            let edge = Edge { config, bonds: constraints, caller, callee: &provider.module, import };
             let interface = &node.artifact.shape.imports[import];
             if home(compartments, caller) == home(compartments, &provider.module) {
                 problems.extend(bond::within(interface).iter().map(|fault| edge.cant_stay(fault)));
@@ -37,7 +37,6 @@ pub(super) fn check(
 /// A call of one module to another.
 struct Edge<'a> {
     config: &'a AppConfig,
-    modules: &'a BTreeMap<ModuleName, Node>,
     bonds: &'a PlacementConstraints<'a>,
     caller: &'a ModuleName,
     callee: &'a ModuleName,
@@ -58,7 +57,6 @@ impl Edge<'_> {
         // The help must be feasible: it names all modules that would have to move, and no combination that would be
         // refused.
         let all = self.bonds.closure(self.both());
-        let heavy = self.bonds.exclusive(&all);
         let help = if self.bonds.fit(&all) {
             let names: Vec<String> = all.iter().map(|module| format!("\"{module}\"")).collect();
             let which = if all.len() == 2 { "both modules" } else { "these modules" };
@@ -66,17 +64,6 @@ impl Edge<'_> {
                 "place {which} in one compartment: `modules = [{}]`; across compartments go plain functions and values",
                 names.join(", ")
             )
-        } else if heavy.len() > 1 {
-            let heavy: Vec<&ModuleName> = heavy.iter().collect();
-            let mut help = format!(
-                "let only plain functions and values go between these modules: no compartment can hold {} together, since each imports \
-                 interfaces of WASI that only one module of a compartment can have",
-                list_names(&heavy)
-            );
-            if !heavy.iter().any(|module| self.modules[*module].sends_requests()) {
-                help += "; or build all but one of these for a target without WASI, such as `wasm32-unknown-unknown`";
-            }
-            help
         } else {
             format!(
                 "let only plain functions and values go between these modules: no compartment can hold both, since a type in a call \
