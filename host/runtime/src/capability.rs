@@ -87,6 +87,7 @@ pub struct ModuleContext<'a> {
 pub struct CapabilityLinker<'a> {
     linker: &'a mut Linker<InstanceState>,
     component: &'a Component,
+    has_concurrency: bool,
     owner: &'a dyn Fn(&str) -> Option<ModuleIndex>,
 }
 
@@ -94,6 +95,12 @@ impl CapabilityLinker<'_> {
     /// Returns Wasmtime's linker, for functions that need not know which module calls them.
     pub fn linker(&mut self) -> &mut Linker<InstanceState> {
         self.linker
+    }
+
+    /// Whether the engine has the component model's concurrency. Without it, a linker takes no `async func` of the host, and a component
+    /// imports none.
+    pub fn has_concurrency(&self) -> bool {
+        self.has_concurrency
     }
 
     /// Returns the arguments of a generated function `named_imports::…::add_to_linker`: the linker, the component, and the function that
@@ -167,7 +174,8 @@ impl Capabilities {
 
     /// Defines the functions of all capabilities, and of the interfaces that need no grant.
     ///
-    /// `module` maps the name of an import of `component` to the module that the import belongs to.
+    /// `module` maps the name of an import of `component` to the module that the import belongs to. `has_concurrency` says whether the
+    /// engine has the component model's concurrency.
     ///
     /// # Errors
     ///
@@ -176,9 +184,10 @@ impl Capabilities {
         &self,
         linker: &mut Linker<InstanceState>,
         component: &Component,
+        has_concurrency: bool,
         module: impl Fn(&str) -> Option<ModuleIndex>,
     ) -> wasmtime::Result<()> {
-        let mut linker = CapabilityLinker { linker, component, owner: &module };
+        let mut linker = CapabilityLinker { linker, component, has_concurrency, owner: &module };
         wasi::add_to_linker(&mut linker)?;
         lifecycle::add_to_linker(&mut linker)?;
         self.all.iter().try_for_each(|(_, capability)| capability.add_to_linker(&mut linker))

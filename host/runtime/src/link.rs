@@ -128,7 +128,7 @@ pub fn link(
         |source| LinkError::Compile { compartment: name(), modules: compartment.describe_modules(), source };
     let compiled = compiler.compile(&composition.bytes, profile).map_err(uncompiled)?;
     let engine = compiler.engines().get(profile).map_err(CompileError::from).map_err(uncompiled)?;
-    let (pre, bridges) = define_imports(&engine, graph, &compiled.component, &composition, capabilities)
+    let (pre, bridges) = define_imports(&engine, graph, compartment, &compiled.component, &composition, capabilities)
         .map_err(|source| LinkError::Imports { compartment: name(), source })?;
     let (exports, functions) = find_exports(graph, compartment, &compiled.component, &composition);
     let identity = identity(graph, compartment);
@@ -149,13 +149,15 @@ pub fn link(
 fn define_imports(
     engine: &Engine,
     graph: &AppGraph,
+    compartment: &Compartment,
     component: &Component,
     composition: &Composition,
     capabilities: &Capabilities,
 ) -> wasmtime::Result<(InstancePre<InstanceState>, Vec<FunctionName>)> {
     let mut linker = Linker::new(engine);
     let owner = |import: &str| composition.owners.get(import).copied();
-    capabilities.add_to_linker(&mut linker, component, owner)?;
+    let has_concurrency = compartment.profile == Profile::Async;
+    capabilities.add_to_linker(&mut linker, component, has_concurrency, owner)?;
     let bridges = bridge::add_to_linker(&mut linker, graph, composition)?;
     Ok((linker.instantiate_pre(component)?, bridges))
 }

@@ -14,9 +14,6 @@ use watertight_model::config::{AppConfig, ModuleConfig};
 use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
 
-/// The prefix of the WASI versions that follow those that the host serves.
-const UNSUPPORTED_WASI: &str = "0.3.";
-
 /// The state of resolving one module's imports: the inputs, and the problems found so far.
 struct Resolver<'a> {
     name: &'a ModuleName,
@@ -26,8 +23,6 @@ struct Resolver<'a> {
     artifacts: &'a BTreeMap<ModuleName, Arc<Artifact>>,
     problems: &'a mut Vec<Problem>,
     node: Node,
-    /// The imports of WASI 0.3 that the module has.
-    next_wasi: Vec<InterfaceName>,
 }
 
 /// Resolves all imports of the module `name`: finds the module or the host that serves each. Adds each fault to `problems`.
@@ -49,7 +44,7 @@ pub(super) fn resolve(
         has_database: config.keeps_data(module),
         resume: module.resume,
     };
-    let mut resolver = Resolver { name, module, config, offers, artifacts, problems, node, next_wasi: Vec::new() };
+    let mut resolver = Resolver { name, module, config, offers, artifacts, problems, node };
     resolver.check_bare(artifact);
     resolver.check_called_by_host(artifact);
     for (import, wanted) in &artifact.shape.imports {
@@ -65,7 +60,6 @@ pub(super) fn resolve(
             resolver.not_by_label(import, wanted.identity(import), "its types have handles");
         }
     }
-    resolver.refuse_next_wasi();
     resolver.node
 }
 
@@ -183,29 +177,9 @@ impl Resolver<'_> {
             self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
             return;
         }
-        if import.namespace() == "wasi" && import.is_release_of(UNSUPPORTED_WASI) {
-            return self.next_wasi.push(import.clone());
-        }
         let message = format!("module `{}` imports `{import}`, which this host doesn't have", self.name);
         let help = format!("this host has {}", self.offers.nearest(import));
         self.problems.push(self.problem(Code::MissingExport, message).interface(import).help(help));
-    }
-
-    /// Reports all imports of WASI 0.3 in one problem: a component that has one was built for WASI 0.3.
-    fn refuse_next_wasi(&mut self) {
-        let Some(first) = self.next_wasi.first() else { return };
-        let others = match self.next_wasi.len() - 1 {
-            0 => String::new(),
-            1 => " and one more interface of WASI 0.3".to_owned(),
-            count => format!(" and {count} more interfaces of WASI 0.3"),
-        };
-        let message = format!(
-            "module `{}` is built for WASI 0.3, which this host doesn't have: it imports `{first}`{others}",
-            self.name
-        );
-        let help = "build the module for WASI 0.2, or for a target without WASI, such as `wasm32-unknown-unknown`";
-        let problem = self.problem(Code::MissingExport, message).interface(first).help(help);
-        self.problems.push(problem);
     }
 
     /// Resolves an import that only another module can serve.

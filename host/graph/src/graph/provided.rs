@@ -10,7 +10,7 @@ use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_compon
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve, UnresolvedPackageGroup};
 
 use watertight_component::shape::{self, Interface};
-use watertight_model::config::capability::{Declarations, WASI_SERIES};
+use watertight_model::config::capability::{Declarations, WASI_2, WASI_3, WasiInterfaces};
 use watertight_model::ids::{CapabilityName, InterfaceName};
 use watertight_model::problem::{Code, Problem};
 
@@ -55,32 +55,35 @@ const UNSERVABLE: [(&str, &str); 2] = [
 /// The WIT text of the interfaces in [`UNGRANTED`] and of [`RESUME`]. Module authors use the same file.
 const LIFECYCLE_WIT: &str = include_str!("../../../../wit/lifecycle/lifecycle.wit");
 
-/// The interfaces of WASI 0.2 that every module may import without a grant, because their implementation is empty. Capabilities
-/// declare the others.
-///
-/// Each row has a package and its interfaces.
-const WASI: [(&str, &[&str]); 4] = [
-    ("wasi:io", &["error", "poll", "streams"]),
-    (
-        "wasi:cli",
-        &[
-            "environment",
-            "exit",
-            "stdin",
-            "stdout",
-            "stderr",
-            "terminal-input",
-            "terminal-output",
-            "terminal-stdin",
-            "terminal-stdout",
-            "terminal-stderr",
-        ],
-    ),
-    ("wasi:filesystem", &["types", "preopens"]),
-    (
+/// The interfaces of WASI that every module may import without a grant. They carry no authority: most implementations are empty, and
+/// `wasi:http/types` only has the parts of requests and responses. Capabilities declare the others.
+const WASI: [WasiInterfaces; 9] = [
+    WasiInterfaces::new("wasi:io", WASI_2, &["error", "poll", "streams"]),
+    WasiInterfaces::new("wasi:cli", WASI_2, CLI),
+    WasiInterfaces::new("wasi:cli", WASI_3, CLI),
+    WasiInterfaces::new("wasi:filesystem", WASI_2, &["types", "preopens"]),
+    WasiInterfaces::new("wasi:filesystem", WASI_3, &["types", "preopens"]),
+    WasiInterfaces::new(
         "wasi:sockets",
+        WASI_2,
         &["network", "instance-network", "ip-name-lookup", "tcp", "tcp-create-socket", "udp", "udp-create-socket"],
     ),
+    WasiInterfaces::new("wasi:sockets", WASI_3, &["types", "ip-name-lookup"]),
+    WasiInterfaces::new("wasi:http", WASI_2, &["types"]),
+    WasiInterfaces::new("wasi:http", WASI_3, &["types"]),
+];
+
+const CLI: &[&str] = &[
+    "environment",
+    "exit",
+    "stdin",
+    "stdout",
+    "stderr",
+    "terminal-input",
+    "terminal-output",
+    "terminal-stdin",
+    "terminal-stdout",
+    "terminal-stderr",
 ];
 
 /// An interface whose functions receive the calling module's identity.
@@ -174,13 +177,14 @@ impl<'a> Offers<'a> {
         built_in.iter().chain(&self.added)
     }
 
-    /// Iterates over the packages of WASI that the host offers, each with the capability that grants it and its interfaces. `None` in place
-    /// of the capability means that no grant is needed.
-    fn wasi(&self) -> impl Iterator<Item = (Option<&CapabilityName>, &'static str, &'static [&'static str])> {
-        let granted = self.declarations.all().iter().flat_map(|declaration| {
-            declaration.wasi.iter().map(|(package, interfaces)| (Some(&declaration.name), *package, *interfaces))
-        });
-        granted.chain(WASI.iter().map(|(package, interfaces)| (None, *package, *interfaces)))
+    /// Iterates over the interfaces of WASI that the host offers, each with the capability that grants it. `None` in place of the capability
+    /// means that no grant is needed.
+    fn wasi(&self) -> impl Iterator<Item = (Option<&CapabilityName>, &'static WasiInterfaces)> {
+        let granted =
+            self.declarations.all().iter().flat_map(|declaration| {
+                declaration.wasi.iter().map(|interfaces| (Some(&declaration.name), interfaces))
+            });
+        granted.chain(WASI.iter().map(|interfaces| (None, interfaces)))
     }
 
     /// Returns how the host serves `import`, or `None` if it does not.
@@ -190,9 +194,8 @@ impl<'a> Offers<'a> {
         if let Some(own) = served.or_else(|| self.own().find(|own| draft == Some(own.name.as_str()))) {
             return Some(HostService::WithIdentity(own.capability.as_ref(), &own.name, &own.interface));
         }
-        let (capability, _, interfaces) = self.wasi().find(|(_, package, _)| *package == import.package())?;
-        let there = interfaces.contains(&import.short()) && import.is_release_of(WASI_SERIES);
-        there.then_some(HostService::Wasi(capability))
+        let (capability, _) = self.wasi().find(|(_, interfaces)| interfaces.contain(import))?;
+        Some(HostService::Wasi(capability))
     }
 
     /// Lists the host's interfaces closest to `import`, for a help text: other versions of it, else interfaces of its
@@ -201,14 +204,14 @@ impl<'a> Offers<'a> {
         let own = self.own().map(|own| &own.name);
         let others = own.filter(|name| name.unversioned() == import.unversioned());
         let mut found: Vec<String> = others.map(ToString::to_string).collect();
-        let packages = self.wasi().filter(|(_, package, _)| *package == import.package());
-        found.extend(packages.flat_map(|(_, package, interfaces)| {
-            interfaces.iter().map(move |interface| format!("{package}/{interface}@{WASI_SERIES}x"))
+        let of_package = self.wasi().map(|(_, row)| row).filter(|row| row.package == import.package());
+        found.extend(of_package.flat_map(|WasiInterfaces { package, series, interfaces }| {
+            interfaces.iter().map(move |interface| format!("{package}/{interface}@{series}x"))
         }));
         if found.is_empty() {
             found = self.own().map(|own| own.name.to_string()).collect();
             found.sort();
-            found.extend(self.wasi().map(|(_, package, _)| format!("{package}@{WASI_SERIES}x")));
+            found.extend(self.wasi().map(|(_, row)| format!("{}@{}x", row.package, row.series)));
         }
         found.join(", ")
     }
@@ -282,10 +285,12 @@ mod tests {
             offers.provision(&name("watertight:lifecycle/failure@1.0.0")),
             Some(HostService::WithIdentity(None, ..))
         ));
-        let clock = offers.provision(&name("wasi:clocks/wall-clock@0.2.99"));
-        assert!(
-            matches!(clock, Some(HostService::Wasi(Some(capability))) if capability.as_str() == CapabilityName::CLOCKS)
-        );
+        for clock in ["wasi:clocks/wall-clock@0.2.99", "wasi:clocks/system-clock@0.3.2"] {
+            let clock = offers.provision(&name(clock));
+            assert!(
+                matches!(clock, Some(HostService::Wasi(Some(capability))) if capability.as_str() == CapabilityName::CLOCKS)
+            );
+        }
         assert!(matches!(offers.provision(&name("wasi:cli/stdout@0.2.0")), Some(HostService::Wasi(None))));
         for absent in [
             "watertight:sql/sql@1.1.0",
@@ -293,6 +298,7 @@ mod tests {
             "watertight:lifecycle/resume@1.0.0",
             "wasi:clocks/wall-clock@0.2.0-rc-2023-11-10",
             "wasi:clocks/wall-clock@0.3.0",
+            "wasi:clocks/system-clock@0.2.0",
             "wasi:clocks/sundial@0.2.0",
             "wasi:logging/logging@0.1.0",
             "wasi:config/runtime@0.1.0-draft",
@@ -328,13 +334,14 @@ mod tests {
     fn every_interface_of_the_tables_has_a_well_formed_name() {
         let declarations = Declarations::default();
         let (offers, _) = Offers::of(&declarations);
-        for (_, package, interfaces) in offers.wasi() {
-            for interface in interfaces {
-                assert!(offers.provision(&name(&format!("{package}/{interface}@{WASI_SERIES}6"))).is_some());
+        for (_, WasiInterfaces { package, series, interfaces }) in offers.wasi() {
+            for interface in *interfaces {
+                assert!(offers.provision(&name(&format!("{package}/{interface}@{series}6"))).is_some());
             }
         }
-        let offered =
-            |package, interface| offers.wasi().any(|(name, _, all)| name == package && all.contains(interface));
+        let offered = |package, interface| {
+            offers.wasi().any(|(_, row)| row.package == package && row.interfaces.contains(interface))
+        };
         assert!(SHARED.iter().all(|(package, shared)| shared.iter().all(|interface| offered(*package, interface))));
     }
 

@@ -14,8 +14,35 @@ use super::{LocatedValue, Table, UnknownWord, Value};
 use crate::ids::{CapabilityName, InterfaceName};
 use crate::problem::list_names;
 
-/// The prefix of the WASI versions that the host serves.
-pub const WASI_SERIES: &str = "0.2.";
+/// The prefix of the versions of WASI 0.2.
+pub const WASI_2: &str = "0.2.";
+/// The prefix of the versions of WASI 0.3.
+pub const WASI_3: &str = "0.3.";
+
+/// Interfaces of one package of WASI that the host serves, in all releases of a series.
+#[derive(Debug, Clone, Copy)]
+pub struct WasiInterfaces {
+    /// The package, such as `wasi:clocks`.
+    pub package: &'static str,
+    /// The prefix of the versions: [`WASI_2`] or [`WASI_3`].
+    pub series: &'static str,
+    /// The names of the interfaces in the package.
+    pub interfaces: &'static [&'static str],
+}
+
+impl WasiInterfaces {
+    /// Creates a row of a table of interfaces.
+    pub const fn new(package: &'static str, series: &'static str, interfaces: &'static [&'static str]) -> Self {
+        Self { package, series, interfaces }
+    }
+
+    /// Whether `import` is one of these interfaces.
+    pub fn contain(&self, import: &InterfaceName) -> bool {
+        self.package == import.package()
+            && self.interfaces.contains(&import.short())
+            && import.is_release_of(self.series)
+    }
+}
 
 /// What a capability offers, and which keys it has in the manifest.
 #[derive(Debug, Clone)]
@@ -28,8 +55,8 @@ pub struct Declaration {
     pub interfaces: Vec<InterfaceName>,
     /// The WIT text of [`Self::interfaces`] and of what they use: one text for each package.
     pub wit: Vec<&'static str>,
-    /// The packages of WASI 0.2 whose interfaces the host serves to all modules of a compartment alike, each with its interfaces.
-    pub wasi: &'static [(&'static str, &'static [&'static str])],
+    /// The interfaces of WASI that the capability grants.
+    pub wasi: &'static [WasiInterfaces],
     /// The reader of the table `[modules.NAME.CAPABILITY]`. `None` means that the capability has no settings.
     settings: Option<SettingsReader>,
 }

@@ -9,8 +9,8 @@ use ::http::Request;
 use futures::FutureExt as _;
 use tracing::Level;
 use wasmtime_wasi::NamedId;
-use wasmtime_wasi_http::p2::bindings::http::types;
-use wasmtime_wasi_http::p2::bindings::{LinkOptions, named_imports::wasi::http::outgoing_handler};
+use wasmtime_wasi_http::p2::bindings::{self as p2, named_imports::wasi::http::outgoing_handler};
+use wasmtime_wasi_http::p3::bindings::{self as p3, named_imports::wasi::http::client};
 use wasmtime_wasi_http::{
     Error, RequestOptions, Result, WasiBody, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpNamed,
     WasiHttpNamedView, WasiHttpView,
@@ -44,8 +44,13 @@ impl Capability for Http {
 
     fn add_to_linker(&self, linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
         wasi::add_named!(linker, WasiHttpNamed<InstanceState>, outgoing_handler);
-        let options = LinkOptions::default();
-        types::add_to_linker::<_, WasiHttp>(linker.linker(), &(&options).into(), WasiHttpView::http)
+        let options = p2::LinkOptions::default();
+        p2::http::types::add_to_linker::<_, WasiHttp>(linker.linker(), &(&options).into(), WasiHttpView::http)?;
+        if linker.has_concurrency() {
+            wasi::add_named!(linker, WasiHttpNamed<InstanceState>, client);
+            p3::http::types::add_to_linker::<_, WasiHttp>(linker.linker(), WasiHttpView::http)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The rest of WASI 0.2, which every module may import: streams that lead to the module's log, and empty implementations.
+//! The rest of WASI 0.2 and 0.3, which every module may import: streams that lead to the module's log, and empty implementations.
 //!
 //! Interfaces that define resources are shared by all modules of a store. The functions of the others receive the identity of the module
 //! that calls.
@@ -12,6 +12,8 @@ use wasmtime_wasi::cli::{WasiCli, WasiCliNamed, WasiCliView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemNamed, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::named_imports::wasi as named;
 use wasmtime_wasi::p2::bindings::{LinkOptions, cli, filesystem, sockets};
+use wasmtime_wasi::p3::bindings::named_imports::wasi as named_p3;
+use wasmtime_wasi::p3::bindings::{cli as cli_p3, filesystem as filesystem_p3, sockets as sockets_p3};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi::{HostWallClock, NamedId, WasiCtx, WasiCtxView, WasiNamedView, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io::{error, poll, streams};
@@ -43,6 +45,43 @@ pub(super) fn module_of(id: NamedId) -> ModuleIndex {
 
 /// Defines the interfaces of WASI that need no grant.
 pub(super) fn add_to_linker(linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
+    add_p2(linker)?;
+    add_p3(linker)
+}
+
+/// Defines the interfaces of WASI 0.3. Those with `async func` or streams need an engine with concurrency.
+fn add_p3(linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
+    add_named!(
+        linker,
+        WasiCliNamed<InstanceState>,
+        named_p3::cli::environment,
+        named_p3::cli::exit,
+        named_p3::cli::terminal_stdin,
+        named_p3::cli::terminal_stdout,
+        named_p3::cli::terminal_stderr
+    );
+    let l = linker.linker();
+    cli_p3::terminal_input::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+    cli_p3::terminal_output::add_to_linker::<_, WasiCli>(l, WasiCliView::cli)?;
+    if linker.has_concurrency() {
+        add_named!(
+            linker,
+            WasiCliNamed<InstanceState>,
+            named_p3::cli::stdin,
+            named_p3::cli::stdout,
+            named_p3::cli::stderr
+        );
+        add_named!(linker, WasiFilesystemNamed<InstanceState>, named_p3::filesystem::preopens);
+        let l = linker.linker();
+        filesystem_p3::types::add_to_linker::<_, WasiFilesystem>(l, WasiFilesystemView::filesystem)?;
+        sockets_p3::types::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
+        sockets_p3::ip_name_lookup::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
+    }
+    Ok(())
+}
+
+/// Defines the interfaces of WASI 0.2.
+fn add_p2(linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
     add_named!(
         linker,
         WasiCliNamed<InstanceState>,

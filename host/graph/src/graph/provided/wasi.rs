@@ -11,14 +11,15 @@ use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_compon
 use wit_parser::{LiftLowerAbi, ManglingAndAbi};
 
 use watertight_component::shape::{self, Interface};
+use watertight_model::config::capability::WASI_2;
 use watertight_model::ids::InterfaceName;
 
 static SHAPES: LazyLock<BTreeMap<InterfaceName, Interface>> =
     LazyLock::new(|| shapes().expect("the adapter carries the interfaces that it uses"));
 
-/// Returns the WASI interface that serves `import`. `None` if its types are not known.
+/// Returns the interface of WASI 0.2 that serves `import`. `None` if its types are not known.
 pub(super) fn interface(import: &InterfaceName) -> Option<(&'static InterfaceName, &'static Interface)> {
-    SHAPES.iter().find(|(name, _)| name.unversioned() == import.unversioned())
+    SHAPES.iter().find(|(name, _)| import.is_release_of(WASI_2) && name.unversioned() == import.unversioned())
 }
 
 /// Reads the types of WASI's interfaces. For this it generates a component that imports them all, and reads it like any other.
@@ -41,10 +42,10 @@ mod tests {
         let known: Vec<&str> = SHAPES.keys().map(InterfaceName::unversioned).collect();
         let declarations = Declarations::default();
         let (offers, _) = super::super::Offers::of(&declarations);
-        for (_, package, interfaces) in offers.wasi() {
-            for name in interfaces {
-                let name = format!("{package}/{name}");
-                assert_eq!(known.contains(&&*name), package != "wasi:http", "{name}");
+        for (_, row) in offers.wasi().filter(|(_, row)| row.series == WASI_2) {
+            for name in row.interfaces {
+                let name = format!("{}/{name}", row.package);
+                assert_eq!(known.contains(&&*name), row.package != "wasi:http", "{name}");
             }
         }
         let streams: InterfaceName = "wasi:io/streams@0.2.6".parse().expect("a name");

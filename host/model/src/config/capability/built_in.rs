@@ -1,6 +1,6 @@
 //! The capabilities that every host has.
 
-use super::Declaration;
+use super::{Declaration, WASI_2, WASI_3, WasiInterfaces};
 use crate::config::OutboundConfig;
 use crate::ids::CapabilityName;
 
@@ -19,9 +19,21 @@ pub(super) fn declarations() -> Vec<Declaration> {
             include_str!("../../../../../wit/logging/logging.wit"),
         ),
         // The wall clock and the monotonic clock.
-        wasi(CapabilityName::CLOCKS, &[("wasi:clocks", &["wall-clock", "monotonic-clock"])]),
+        wasi(
+            CapabilityName::CLOCKS,
+            &[
+                WasiInterfaces::new("wasi:clocks", WASI_2, &["wall-clock", "monotonic-clock"]),
+                WasiInterfaces::new("wasi:clocks", WASI_3, &["system-clock", "monotonic-clock"]),
+            ],
+        ),
         // Random numbers.
-        wasi(CapabilityName::RANDOM, &[("wasi:random", &["random", "insecure", "insecure-seed"])]),
+        wasi(
+            CapabilityName::RANDOM,
+            &[
+                WasiInterfaces::new("wasi:random", WASI_2, &["random", "insecure", "insecure-seed"]),
+                WasiInterfaces::new("wasi:random", WASI_3, &["random", "insecure", "insecure-seed"]),
+            ],
+        ),
         // The values of the module's tables `config` and `secrets`.
         own(
             CapabilityName::CONFIG,
@@ -38,7 +50,14 @@ pub(super) fn declarations() -> Vec<Declaration> {
             )
         },
         // Requests to other hosts, as far as the module's table `http` allows them.
-        wasi(CapabilityName::HTTP, &[("wasi:http", &["types", "outgoing-handler"])]).settings::<OutboundConfig>(),
+        wasi(
+            CapabilityName::HTTP,
+            &[
+                WasiInterfaces::new("wasi:http", WASI_2, &["outgoing-handler"]),
+                WasiInterfaces::new("wasi:http", WASI_3, &["client"]),
+            ],
+        )
+        .settings::<OutboundConfig>(),
     ]
 }
 
@@ -47,9 +66,9 @@ fn own(name: &str, interface: &str, wit: &'static str) -> Declaration {
     Declaration::new(parsed(name)).interface(parsed(interface)).wit(wit)
 }
 
-/// Declares a capability that consists of interfaces of WASI 0.2.
-fn wasi(name: &str, packages: &'static [(&'static str, &'static [&'static str])]) -> Declaration {
-    Declaration { wasi: packages, ..Declaration::new(parsed(name)) }
+/// Declares a capability that consists of interfaces of WASI.
+fn wasi(name: &str, interfaces: &'static [WasiInterfaces]) -> Declaration {
+    Declaration { wasi: interfaces, ..Declaration::new(parsed(name)) }
 }
 
 fn parsed<T: std::str::FromStr<Err: std::fmt::Debug>>(name: &str) -> T {
