@@ -26,10 +26,10 @@ use watertight_testkit::host::{self, Host};
 
 /// Counts the requests that a test's HTTP server ("provider") has received.
 #[derive(Clone, Default)]
-struct RequestCounter(Arc<AtomicUsize>);
+pub(crate) struct RequestCounter(Arc<AtomicUsize>);
 
 impl RequestCounter {
-    fn times(&self) -> usize {
+    pub(crate) fn times(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }
@@ -75,7 +75,7 @@ fn router(asked: RequestCounter) -> Router {
 
 /// Starts an HTTP server on the loopback interface to which modules send requests. Returns its address and its counter. It stops at the end
 /// of the test.
-async fn provider() -> (SocketAddr, RequestCounter) {
+pub(crate) async fn provider() -> (SocketAddr, RequestCounter) {
     let asked = RequestCounter::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -91,11 +91,11 @@ fn app(http: &str, settings: &str) -> App {
     ))
 }
 
-fn request(address: impl std::fmt::Display, path: &str) -> Value {
+pub(crate) fn request(address: impl std::fmt::Display, path: &str) -> Value {
     json!({ "method": "GET", "scheme": "http", "authority": address.to_string(), "path": path, "body": 0 })
 }
 
-fn with(mut request: Value, key: &str, value: Value) -> Value {
+pub(crate) fn with(mut request: Value, key: &str, value: Value) -> Value {
     request[key] = value;
     request
 }

@@ -7,3 +7,4 @@ mod output;
 mod settings;
 mod http;
 mod provider;
+mod together;
