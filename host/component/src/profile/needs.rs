@@ -34,7 +34,8 @@ pub struct EngineNeeds {
     pub tables: u32,
     /// The sums over all core modules. A definition or an instantiation counts once for each time that it is written in the component.
     pub total: CompartmentNeeds,
-    /// Whether any part of the component uses the component model's own concurrency.
+    /// Whether any part of the component uses the component model's own concurrency. WASI 0.3 counts, because its interfaces have `async
+    /// func`, whether or not the component imports those.
     pub concurrency: bool,
 }
 
@@ -134,6 +135,11 @@ impl EngineNeeds {
                         needs.concurrency |= is_concurrent(&function?);
                     }
                 }
+                Payload::ComponentImportSection(section) => {
+                    for import in section {
+                        needs.concurrency |= is_wasi_3(import?.name.name);
+                    }
+                }
                 Payload::ComponentTypeSection(section) => {
                     for ty in section {
                         needs.concurrency |= has_concurrency(&ty?);
@@ -145,6 +151,11 @@ impl EngineNeeds {
         }
         Ok(needs)
     }
+}
+
+/// Whether an import is an interface of WASI 0.3.
+fn is_wasi_3(name: &str) -> bool {
+    name.starts_with("wasi:") && name.split_once('@').is_some_and(|(_, version)| version.starts_with("0.3."))
 }
 
 /// Whether a canonical function, which connects core modules with components, belongs to the component model's own concurrency.
@@ -213,6 +224,8 @@ mod tests {
         assert!(needs("(component (type (func async (result u32))))").concurrency);
         assert!(needs("(component (type (instance (type (stream u8)))))").concurrency);
         assert!(needs("(component (core func (canon waitable-set.new)))").concurrency);
+        assert!(needs("(component (import \"wasi:random/random@0.3.0\" (instance)))").concurrency);
+        assert!(!needs("(component (import \"wasi:random/random@0.2.3\" (instance)))").concurrency);
         assert!(!needs("(component (type (func (result u32))))").concurrency);
     }
 

@@ -17,7 +17,7 @@ use bond::PlacementConstraints;
 use super::{Compartment, Node};
 use watertight_component::profile::{self, COMPARTMENT_LIMITS, CompartmentNeeds, ExceededLimit, Profile};
 use watertight_model::config::{AppConfig, Defaults, InstanceMode, Limits};
-use watertight_model::ids::{CompartmentName, InterfaceName, ModuleName};
+use watertight_model::ids::{CompartmentName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
 
 pub use bond::PlacementConstraint;

@@ -4,6 +4,18 @@ use super::{Declaration, WASI_2, WASI_3, WasiInterfaces};
 use crate::config::OutboundConfig;
 use crate::ids::CapabilityName;
 
+const CLOCKS_INTERFACES: [WasiInterfaces; 2] = [
+    WasiInterfaces::new("wasi:clocks", WASI_2, &["wall-clock", "monotonic-clock"]),
+    WasiInterfaces::new("wasi:clocks", WASI_3, &["system-clock", "monotonic-clock"]),
+];
+const RANDOM_INTERFACES: [WasiInterfaces; 2] = [
+    WasiInterfaces::new("wasi:random", WASI_2, &["random", "insecure", "insecure-seed"]),
+    WasiInterfaces::new("wasi:random", WASI_3, &["random", "insecure", "insecure-seed"]),
+];
+const HTTP_INTERFACES: [WasiInterfaces; 2] = [
+    WasiInterfaces::new("wasi:http", WASI_2, &["outgoing-handler"]),
+    WasiInterfaces::new("wasi:http", WASI_3, &["client"]),
+];
 /// Returns the declarations of the built-in capabilities, in the order in which the documentation lists them.
 pub(super) fn declarations() -> Vec<Declaration> {
     vec![
@@ -19,21 +31,9 @@ pub(super) fn declarations() -> Vec<Declaration> {
             include_str!("../../../../../wit/logging/logging.wit"),
         ),
         // The wall clock and the monotonic clock.
-        wasi(
-            CapabilityName::CLOCKS,
-            &[
-                WasiInterfaces::new("wasi:clocks", WASI_2, &["wall-clock", "monotonic-clock"]),
-                WasiInterfaces::new("wasi:clocks", WASI_3, &["system-clock", "monotonic-clock"]),
-            ],
-        ),
+        wasi(CapabilityName::CLOCKS, &CLOCKS_INTERFACES),
         // Random numbers.
-        wasi(
-            CapabilityName::RANDOM,
-            &[
-                WasiInterfaces::new("wasi:random", WASI_2, &["random", "insecure", "insecure-seed"]),
-                WasiInterfaces::new("wasi:random", WASI_3, &["random", "insecure", "insecure-seed"]),
-            ],
-        ),
+        wasi(CapabilityName::RANDOM, &RANDOM_INTERFACES),
         // The values of the module's tables `config` and `secrets`.
         own(
             CapabilityName::CONFIG,
@@ -50,14 +50,7 @@ pub(super) fn declarations() -> Vec<Declaration> {
             )
         },
         // Requests to other hosts, as far as the module's table `http` allows them.
-        wasi(
-            CapabilityName::HTTP,
-            &[
-                WasiInterfaces::new("wasi:http", WASI_2, &["outgoing-handler"]),
-                WasiInterfaces::new("wasi:http", WASI_3, &["client"]),
-            ],
-        )
-        .settings::<OutboundConfig>(),
+        wasi(CapabilityName::HTTP, &HTTP_INTERFACES).settings::<OutboundConfig>(),
     ]
 }
 
