@@ -165,7 +165,7 @@ mod tests {
     }
 
     /// Returns a store whose guests run for at least one tick.
-    fn store(engine: &Engine) -> Store<()> {
+    fn new_store(engine: &Engine) -> Store<()> {
         let mut store = Store::new(engine, ());
         store.set_epoch_deadline(1);
         store
@@ -182,7 +182,7 @@ mod tests {
         let module = Module::new(&engine, wat::parse_str(module).unwrap()).unwrap();
         let places = [0, 1, 4_095, 4_096, 70_000, 1_310_719, 1_310_720, (2 << 20) - 1, 2 << 20, 5_000_000, 19_000_000];
         for round in 0..3 {
-            let mut store = store(&engine);
+            let mut store = new_store(&engine);
             let instance = Instance::new(&mut store, &module, &[]).unwrap();
             let grow = instance.get_typed_func::<i32, i32>(&mut store, "grow").unwrap();
             let put = instance.get_typed_func::<i32, ()>(&mut store, "put").unwrap();
@@ -201,12 +201,12 @@ mod tests {
     fn a_pool_without_a_free_memory_says_so_and_recovers() {
         let engine = engine(1);
         let module = Module::new(&engine, wat::parse_str("(module (memory 1))").unwrap()).unwrap();
-        let mut store = store(&engine);
+        let mut store = new_store(&engine);
         Instance::new(&mut store, &module, &[]).unwrap();
-        let refused = Instance::new(store(&engine), &module, &[]).unwrap_err();
+        let refused = Instance::new(new_store(&engine), &module, &[]).unwrap_err();
         assert!(is_out_of_room(&refused), "{refused:?}");
         drop(store);
-        Instance::new(store(&engine), &module, &[]).unwrap();
+        Instance::new(new_store(&engine), &module, &[]).unwrap();
     }
 
     #[test]

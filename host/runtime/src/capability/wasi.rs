@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use wasmtime::component::{HasData, ResourceTable};
 use wasmtime_wasi::cli::{WasiCli, WasiCliNamed, WasiCliView};
+use wasmtime_wasi::clocks::{WasiClocks, WasiClocksView};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemNamed, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::named_imports::wasi as named;
-use wasmtime_wasi::p2::bindings::{LinkOptions, cli, filesystem, sockets};
+use wasmtime_wasi::p2::bindings::{LinkOptions, cli, clocks, filesystem, sockets};
 use wasmtime_wasi::p3::bindings::named_imports::wasi as named_p3;
-use wasmtime_wasi::p3::bindings::{cli as cli_p3, filesystem as filesystem_p3, sockets as sockets_p3};
+use wasmtime_wasi::p3::bindings::{
+    cli as cli_p3, clocks as clocks_p3, filesystem as filesystem_p3, sockets as sockets_p3,
+};
 use wasmtime_wasi::sockets::{WasiSockets, WasiSocketsView};
 use wasmtime_wasi::{HostWallClock, NamedId, WasiCtx, WasiCtxView, WasiNamedView, WasiView};
 use wasmtime_wasi_io::bindings::wasi::io::{error, poll, streams};
@@ -73,6 +76,7 @@ fn add_p3(linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
         );
         add_named!(linker, WasiFilesystemNamed<InstanceState>, named_p3::filesystem::preopens);
         let l = linker.linker();
+        clocks_p3::system_clock::add_to_linker::<_, WasiClocks>(l, WasiClocksView::clocks)?;
         filesystem_p3::types::add_to_linker::<_, WasiFilesystem>(l, WasiFilesystemView::filesystem)?;
         sockets_p3::types::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
         sockets_p3::ip_name_lookup::add_to_linker::<_, WasiSockets>(l, WasiSocketsView::sockets)?;
@@ -96,6 +100,9 @@ fn add_p2(linker: &mut CapabilityLinker<'_>) -> wasmtime::Result<()> {
     );
     add_named!(linker, WasiFilesystemNamed<InstanceState>, named::filesystem::preopens);
     let (l, options) = (linker.linker(), LinkOptions::default());
+    // Shared interfaces use types of the clocks, so a composed component imports the clocks without a name too. No module can call these.
+    clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, WasiClocksView::clocks)?;
+    clocks::monotonic_clock::add_to_linker::<_, WasiClocks>(l, WasiClocksView::clocks)?;
     error::add_to_linker::<_, Resources>(l, resources)?;
     poll::add_to_linker::<_, Resources>(l, resources)?;
     streams::add_to_linker::<_, Resources>(l, resources)?;
