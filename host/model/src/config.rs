@@ -4,7 +4,8 @@
 //! component: it knows what an application says about itself, not whether that is true.
 //!
 //! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
-//! `words` (single values), `settings`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `route`, `manifest` (the meaning).
+//! `words` (single values), `settings`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `mount`,
+//! `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,6 +22,7 @@ mod compile_limits;
 mod files;
 mod manifest;
 mod modules;
+mod mount;
 mod outbound;
 mod partial;
 mod path;
@@ -40,11 +42,14 @@ pub use calls::AllowedCalls;
 pub use compile_limits::CompileLimits;
 pub use files::{AppFiles, TextFile};
 pub use modules::{CompartmentConfig, ComponentSource, ModuleConfig};
+pub use mount::{MountConfig, MountPath};
 pub use outbound::{AllowedOrigin, BadOrigin, HostName, Origin, OutboundConfig, Scheme};
 pub use partial::{PartialConfig, PartialRoute, UncertainParts};
 pub use path::{BadPath, PathTemplate, Segment, is_path_character};
 pub use route::{BodyBinding, Method, RouteConfig, UnknownInput};
-pub use settings::{Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits};
+pub use settings::{
+    Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits, StreamLimits,
+};
 pub use source::LocatedValue;
 pub use telemetry::{BadCollector, Collector, Ratio, TracingConfig};
 pub use tree::{Table, Value};
@@ -54,7 +59,7 @@ pub use words::UnknownWord;
 use capability::Declarations;
 use manifest::{App, Manifest};
 use modules::{DeclaredModules, Folders};
-use route::{ClaimedRequests, read_routes};
+use route::{FoundRoutes, read_routes};
 use source::Source;
 
 /// The file name of an application's manifest.
@@ -109,6 +114,8 @@ pub struct AppConfig {
     pub telemetry: TracingConfig,
     /// The routes, in the order of files and lines. No two match the same requests.
     pub routes: Vec<RouteConfig>,
+    /// The mounts, in the order of files and lines. No two have the same path.
+    pub mounts: Vec<MountConfig>,
     /// The capabilities that this host can grant to modules.
     pub capabilities: Declarations,
     /// The text of the files that the configuration was read from.
@@ -227,9 +234,10 @@ fn read(
     } = manifest;
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
     let route_sources = find_routes(&app, &folders.root, &source);
-    let RouteFiles { routes, partial, files: route_files, problems: route_problems } =
+    let RouteFiles { found, files: route_files, problems: route_problems } =
         load_routes(route_sources, &declared, app.unknown_input);
-    doubts.routes = partial;
+    doubts.routes = found.partial_routes;
+    doubts.mounts = found.partial_mounts;
     let (listen, admin, probe) = addresses(&app, overrides, &source);
     let state = overrides.state.clone().unwrap_or_else(|| folders.root.join(app.state.as_deref().unwrap_or(STATE)));
 
@@ -255,7 +263,8 @@ fn read(
         log,
         compile,
         telemetry,
-        routes,
+        routes: found.routes,
+        mounts: found.mounts,
         capabilities: overrides.capabilities.clone(),
         files,
     };
@@ -354,8 +363,7 @@ fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
 /// The content of all route files of an application.
 #[derive(Default)]
 struct RouteFiles {
-    routes: Vec<RouteConfig>,
-    partial: Vec<PartialRoute>,
+    found: FoundRoutes,
     files: Vec<TextFile>,
     problems: Vec<Problem>,
 }
@@ -365,18 +373,16 @@ fn load_routes(
     declared: &DeclaredModules,
     unknown_input: UnknownInput,
 ) -> RouteFiles {
-    let mut found = RouteFiles::default();
-    let mut claims = ClaimedRequests::default();
+    let mut all = RouteFiles::default();
     for source in sources {
         match source {
             Ok(source) => {
-                let routes = read_routes(&source, declared, &mut claims, unknown_input, &mut found.partial);
-                found.routes.extend(routes);
-                found.files.push(source.to_file());
-                found.problems.extend(source.into_problems());
+                read_routes(&source, declared, unknown_input, &mut all.found);
+                all.files.push(source.to_file());
+                all.problems.extend(source.into_problems());
             }
-            Err(refused) => found.problems.extend(refused.into_vec()),
+            Err(refused) => all.problems.extend(refused.into_vec()),
         }
     }
-    found
+    all
 }

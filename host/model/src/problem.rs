@@ -72,9 +72,9 @@ codes! {
     UndeclaredCall = "undeclared-call",
     /// A module imports a capability that its `uses` doesn't grant.
     Ungranted = "ungranted",
-    /// An import or a route fits several exports: several modules export the interface, or a module exports several versions of it.
+    /// An import, a route or a mount fits several exports: several modules export the interface, or a module exports several versions of it.
     Ambiguous = "ambiguous",
-    /// An import and the export that would serve it differ in type.
+    /// An import and the export that would serve it differ in type, or an export that the host calls differs from its contract.
     TypeMismatch = "type-mismatch",
     /// Modules or compartments call each other in a cycle.
     Cycle = "cycle",
@@ -88,8 +88,10 @@ codes! {
     UnsupportedType = "unsupported-type",
     /// A route's `errors` leaves out an error case of the function, or has a case that the function doesn't have.
     ErrorTable = "error-table",
-    /// Two routes match the same requests, or a path is not valid.
+    /// Two routes match the same requests, two mounts have the same path, or a path is not valid.
     RouteConflict = "route-conflict",
+    /// A mount names a module that exports no HTTP handler, or only one of a version that the host doesn't serve.
+    NoHandler = "no-handler",
     /// A note, not a fault: nothing uses an export of a module, or an entry of its `calls`.
     Unreached = "unreached",
     /// A component can't be compiled for this host.

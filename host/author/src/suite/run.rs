@@ -205,9 +205,10 @@ fn needed(graph: &AppGraph, module: &ModuleName) -> BTreeSet<ModuleName> {
     needed
 }
 
-/// Removes all other modules and all routes from the configuration.
+/// Removes all other modules, all routes and all mounts from the configuration.
 fn retain_modules(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
     config.routes.clear();
+    config.mounts.clear();
     config.modules.retain(|name, _| modules.contains(name));
     for module in config.modules.values_mut() {
         module.calls.retain(|name| modules.contains(name));

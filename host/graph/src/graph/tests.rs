@@ -142,6 +142,7 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
         compile: watertight_model::config::CompileLimits::default(),
         telemetry: watertight_model::config::TracingConfig::default(),
         routes: Vec::new(),
+        mounts: Vec::new(),
         capabilities: Declarations::default(),
         files: AppFiles::default(),
     }

@@ -101,8 +101,6 @@ pub struct ModuleConfig {
 impl ModuleConfig {
     const RESUME: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 60 * 60);
     const RESUME_BY_DEFAULT: Duration = Duration::from_secs(60);
-    /// The text for the key `resume` that means: never while the host serves.
-    const OFF: &str = "off";
 
     /// Returns the module's settings of a capability. `None` if the capability has no settings, or settings of another type than `T`.
     pub fn settings_of<T: SettingsValue>(&self, capability: &str) -> Option<&T> {
@@ -127,11 +125,7 @@ impl ModuleConfig {
         let secrets = table.optional("secrets");
         let secrets = secrets.and_then(|value| value.table(|t| read_secrets(t, &config, &folders.root)));
         let settings = capabilities.read_settings(table).into_iter().collect();
-        let resume = match table.optional("resume") {
-            Some(value) if value.is_word(Self::OFF) => None,
-            Some(value) => Some(value.duration(Self::RESUME).unwrap_or(Self::RESUME_BY_DEFAULT)),
-            None => Some(Self::RESUME_BY_DEFAULT),
-        };
+        let resume = table.duration_or_off("resume", Self::RESUME, Some(Self::RESUME_BY_DEFAULT));
         if let Some((name, line)) = calls.iter().find(|(callee, _)| Some(*callee) == name) {
             doubt.calls = true;
             let problem =

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::AppConfig;
+use super::mount::MountConfig;
 use super::route::RouteConfig;
 use crate::ids::ModuleName;
 use crate::problem::{Code, Problem, Problems};
@@ -29,6 +30,8 @@ pub struct UncertainParts {
     pub(super) placement: bool,
     /// Routes with faults.
     pub routes: Vec<PartialRoute>,
+    /// Mounts with faults. Their modules are known. Another part with a fault has its default value.
+    pub mounts: Vec<MountConfig>,
 }
 
 /// A route with faults. Its function is known; a route whose function is unknown has no such entry.

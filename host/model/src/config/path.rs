@@ -32,7 +32,7 @@ pub enum Segment {
     Parameter(String),
 }
 
-/// The reason that a text is not a path template.
+/// The reason that a text is not a path template, or not the path of a mount.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum BadPath {
@@ -56,6 +56,8 @@ pub enum BadPath {
     Character { segment: String, character: char },
     #[error("`{segment}` is not in the notation of this host: {advice}")]
     ForeignSyntax { segment: String, advice: String },
+    #[error("`{0}` is not literal text; a mount has only literal segments, and takes every path below them")]
+    NotLiteral(String),
 }
 
 impl PathTemplate {

@@ -1,4 +1,5 @@
-//! Reads route files: which function answers which requests, and how the parts of a request become the function's parameters.
+//! Reads route files: which function answers which requests, and how the parts of a request become the function's parameters. The file
+//! `mount.rs` reads the mounts in them.
 //!
 //! This file doesn't check whether the function exists, nor whether the route provides for all its parameters and errors. That takes the
 //! shape of the component.
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use ::http::{HeaderName, StatusCode};
 
 use super::modules::DeclaredModules;
+use super::mount::{ClaimedPaths, MountConfig, read_mount};
 use super::partial::PartialRoute;
 use super::path::PathTemplate;
 use super::source::{LocatedValue, Source};
@@ -113,48 +115,70 @@ const OWNED_BY_HTTP: [&str; 12] = [
     "upgrade",
 ];
 
-/// Reads a route file. Its problems are collected in `source`. `claims` holds the requests that earlier routes match. A route with a fault
-/// is added to `partial` if its function is known.
+/// The routes and mounts of the route files that were read so far.
+#[derive(Default)]
+pub(super) struct FoundRoutes {
+    pub(super) routes: Vec<RouteConfig>,
+    pub(super) mounts: Vec<MountConfig>,
+    /// Routes with a fault whose function is known.
+    pub(super) partial_routes: Vec<PartialRoute>,
+    /// Mounts with a fault whose module is known.
+    pub(super) partial_mounts: Vec<MountConfig>,
+    claimed_requests: ClaimedRequests,
+    claimed_paths: ClaimedPaths,
+}
+
+/// Reads a route file, and adds its routes and mounts to `found`. Its problems are collected in `source`.
 pub(super) fn read_routes(
     source: &Source,
     declared: &DeclaredModules,
-    claims: &mut ClaimedRequests,
     unknown_input: UnknownInput,
-    partial: &mut Vec<PartialRoute>,
-) -> Vec<RouteConfig> {
+    found: &mut FoundRoutes,
+) {
     let tree = match source.parse() {
         Ok(tree) => tree,
-        Err(problems) => {
-            source.extend_problems(problems);
-            return Vec::new();
-        }
+        Err(problems) => return source.extend_problems(problems),
     };
-    let mut whole = Vec::new();
     document(source, &tree, |file| {
         for value in file.optional("route").and_then(|value| value.list()).unwrap_or_default() {
+            add_route(&value, source, declared, unknown_input, found);
+        }
+        for value in file.optional("mount").and_then(|value| value.list()).unwrap_or_default() {
             let before = source.reported();
-            let mut inside = before;
-            let route = value.table(|t| {
-                let mut route = read_route(t, source, declared, claims);
-                if let Some(route) = &mut route {
-                    route.route.unknown_input = unknown_input;
-                }
-                inside = source.reported();
-                route
-            });
-            let Some(mut route) = route.flatten() else { continue };
-            if source.reported() == before {
-                whole.push(route.route);
-            } else {
-                // An unknown key may be a misspelt known one.
-                let has_unknown_keys = source.reported() > inside;
-                route.bindings &= !has_unknown_keys;
-                route.errors &= !has_unknown_keys;
-                partial.push(route);
-            }
+            let mount = value.table(|t| read_mount(t, source, declared, &mut found.claimed_paths)).flatten();
+            let list = if source.reported() == before { &mut found.mounts } else { &mut found.partial_mounts };
+            list.extend(mount);
         }
     });
-    whole
+}
+
+fn add_route(
+    value: &Value<'_>,
+    source: &Source,
+    declared: &DeclaredModules,
+    unknown_input: UnknownInput,
+    found: &mut FoundRoutes,
+) {
+    let before = source.reported();
+    let mut inside = before;
+    let route = value.table(|t| {
+        let mut route = read_route(t, source, declared, &mut found.claimed_requests);
+        if let Some(route) = &mut route {
+            route.route.unknown_input = unknown_input;
+        }
+        inside = source.reported();
+        route
+    });
+    let Some(mut route) = route.flatten() else { return };
+    if source.reported() == before {
+        found.routes.push(route.route);
+    } else {
+        // An unknown key may be a misspelt known one.
+        let has_unknown_keys = source.reported() > inside;
+        route.bindings &= !has_unknown_keys;
+        route.errors &= !has_unknown_keys;
+        found.partial_routes.push(route);
+    }
 }
 
 /// Reads a route. A part with a fault gets its default value. Returns `None` if the function is unknown.
@@ -316,7 +340,7 @@ fn report_bound_twice(
 
 /// The requests that the routes of all files match. Two templates conflict if and only if their texts for the router are equal.
 #[derive(Default)]
-pub(super) struct ClaimedRequests(HashMap<(Method, String), ClaimedRequest>);
+struct ClaimedRequests(HashMap<(Method, String), ClaimedRequest>);
 
 struct ClaimedRequest {
     path: PathTemplate,

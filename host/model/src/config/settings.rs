@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::tree::Table;
+use super::tree::{OFF, Table};
 use super::units::{show_duration, show_size};
 use super::words::words;
 
@@ -12,6 +12,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 words! {
     /// How the instances of a compartment are used.
@@ -43,7 +44,7 @@ impl Default for Instances {
 }
 
 impl Instances {
-    const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(24 * 60 * 60);
+    const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
 
     pub(super) fn read(table: &mut Table<'_>, base: Self) -> Self {
         let max_calls = table.count("max_calls", 1..=u32::MAX, base.max_calls.get());
@@ -104,6 +105,8 @@ pub struct Limits {
     pub log: u64,
     /// The limits of SQL for the compartment's modules and their databases.
     pub sql: SqlLimits,
+    /// The limits of bodies that a handler of the compartment reads and writes piece by piece.
+    pub stream: StreamLimits,
 }
 
 /// The tables `[defaults.limits.sql]` and `[compartments.NAME.limits.sql]`: what one statement may use, and how large a module's database
@@ -147,6 +150,36 @@ impl SqlLimits {
     }
 }
 
+/// The tables `[defaults.limits.stream]` and `[compartments.NAME.limits.stream]`: how long a handler's exchange with a client may go on. The
+/// limit `request` applies up to the head of the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// Greatest time between two pieces of a body, in either direction. Protects instances from clients and guests that hold a stream and
+    /// don't use it. Default: 30 seconds, as for `request`.
+    pub idle: Duration,
+    /// Greatest time of the whole exchange, from the arrival of the request to the last byte of the answer. `None`, written `off`, means
+    /// that there is no such limit. Default: `None`, since a stream of events may last for hours.
+    pub total: Option<Duration>,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(30), total: None }
+    }
+}
+
+impl StreamLimits {
+    /// The permitted values of `idle` and `total`. Clients that want a longer stream connect again once a day.
+    const TIME: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
+
+    fn read(table: &mut Table<'_>, base: Self) -> Self {
+        Self {
+            idle: table.duration("idle", Self::TIME, base.idle),
+            total: table.duration_or_off("total", Self::TIME, base.total),
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -161,6 +194,7 @@ impl Default for Limits {
             handles: 10_000,
             log: 256 * KIB,
             sql: SqlLimits::default(),
+            stream: StreamLimits::default(),
         }
     }
 }
@@ -196,13 +230,18 @@ impl Limits {
                 .optional("sql")
                 .and_then(|value| value.table(|t| SqlLimits::read(t, base.sql)))
                 .unwrap_or(base.sql),
+            stream: table
+                .optional("stream")
+                .and_then(|value| value.table(|t| StreamLimits::read(t, base.stream)))
+                .unwrap_or(base.stream),
         }
     }
 
     /// Returns each limit with its key in a compartment's table, and its value in the manifest's notation.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
-        let Self { memory, request, calls, queue, body, result, cpu, transfer, handles, log, sql } = *self;
+        let Self { memory, request, calls, queue, body, result, cpu, transfer, handles, log, sql, stream } = *self;
         let SqlLimits { rows, bytes, time, size } = sql;
+        let StreamLimits { idle, total } = stream;
         vec![
             ("limits.memory", show_size(memory)),
             ("limits.request", show_duration(request)),
@@ -218,6 +257,8 @@ impl Limits {
             ("limits.sql.bytes", show_size(bytes)),
             ("limits.sql.time", show_duration(time)),
             ("limits.sql.size", show_size(size)),
+            ("limits.stream.idle", show_duration(idle)),
+            ("limits.stream.total", total.map_or_else(|| OFF.to_owned(), show_duration)),
         ]
     }
 }

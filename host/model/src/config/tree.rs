@@ -17,6 +17,9 @@ use super::source::{LocatedValue, Source};
 use super::units;
 use crate::problem::{Code, Problem, list_names};
 
+/// The word that stands for "never" or "no limit" in place of a duration.
+pub(super) const OFF: &str = "off";
+
 /// A value of a TOML document, with its path and its line.
 pub struct Value<'a> {
     source: &'a Source,
@@ -109,6 +112,21 @@ impl<'a> Table<'a> {
     /// Reads a duration within `range`. Returns `default` if the key is missing or its value has a fault.
     pub fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>, default: Duration) -> Duration {
         self.optional(key).and_then(|value| value.duration(range)).unwrap_or(default)
+    }
+
+    /// Reads a duration within `range`, or the word `off`, which means `None`. Returns `default` if the key is missing or its value has a
+    /// fault.
+    pub fn duration_or_off(
+        &mut self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+        default: Option<Duration>,
+    ) -> Option<Duration> {
+        match self.optional(key) {
+            Some(value) if value.is_word(OFF) => None,
+            Some(value) => value.duration(range).or(default),
+            None => default,
+        }
     }
 
     /// Reads a size within `range`, in bytes. Returns `default` if the key is missing or its value has a fault.

@@ -115,6 +115,10 @@ fn in_numbers() {
             "[defaults.limits]\nmemory = \"256\" #~ bad-value: `256` is not a size with its unit",
             "[defaults.limits]\nmemory = \"1B\" #~ bad-value: `1B` is not within 1MiB and 64GiB",
             "[defaults.limits]\nrequest = \"2h\" #~ bad-value: `2h` is not within 1ms and 1h",
+            "[defaults.limits]\nstream = \"30s\" #~ bad-value: `defaults.limits.stream` must be a table",
+            "[defaults.limits]\nstream.idle = \"off\" #~ bad-value: `off` is not a duration with its unit",
+            "[defaults.limits]\nstream.total = \"1ms\" #~ bad-value: `1ms` is not within 1s and 1day",
+            "[defaults.limits]\nstream.total = false #~ bad-value: `defaults.limits.stream.total` must be a string",
             "[defaults.limits]\nrequest = 07:32:00 #~ bad-value: must be a string, and is a date or time",
             "[defaults]\nlimit = {} #~ unknown-key: `defaults.limit`\ninstances = true #~ bad-value: must be a table",
             "[http]\nbody = \"1KiB\" #~ unknown-key: `http.body`\nin_flight = 0 #~ bad-value: `http.in_flight`\ndrain = \"x\" #~ bad-value: `http.drain`",
@@ -194,6 +198,37 @@ fn in_routes() {
     for row in rows {
         check_routes(&[&row.replace("M\n", "[[route]]\nmethod = \"POST\"\ncall = \"a/a.b\"\n")]);
     }
+}
+
+#[test]
+fn in_mounts() {
+    let rows = [
+        "[[mount]] #~ missing-key: `mount[0].path` #~ missing-key: `mount[0].module`",
+        "mount = {} #~ bad-value: `mount` must be a list",
+        "[[mounts]] #~ unknown-key: there is no key `mounts`",
+        "[[mount]]\npath = \"/\"\nmodule = \"c\" #~ unknown-name: there is no module `c`",
+        "[[mount]]\npath = \"/\"\nmodule = 1 #~ bad-value: `mount[0].module` must be a string",
+        "M\npath = \"x\" #~ route-conflict: the path `x` of a mount is not valid: a path starts with `/`",
+        "M\npath = \"/x/\" #~ route-conflict: an empty segment",
+        "M\npath = \"/x/*\" #~ route-conflict: `*` is not literal text",
+        "M\npath = \"/{id}\" #~ route-conflict: `{id}` is not literal text",
+        "M\npath = 1 #~ bad-value: must be a string",
+        "M\npath = \"/\"\nstrip = \"no\" #~ bad-value: `mount[0].strip` must be true or false",
+        "M\npath = \"/\"\nmethods = \"GET\" #~ bad-value: `mount[0].methods` must be a list",
+        "M\npath = \"/\"\nmethods = [] #~ bad-value: a mount without a method takes no request",
+        "M\npath = \"/\"\nmethods = [\n\"PURGE\",\n\"PURGE\", #~ duplicate: `PURGE` is in the list twice\n]",
+        "M\npath = \"/\"\nmethods = [\"get\"] #~ bad-value: `get` is not the method `GET`",
+        "M\npath = \"/\"\nmethods = [\"A B\"] #~ bad-value: `A B` is not an HTTP method",
+        "M\npath = \"/\"\nmethods = [\"\"] #~ bad-value: `` is not an HTTP method",
+        "M\npath = \"/\"\nmethods = [\"CONNECT\"] #~ bad-value: the method `CONNECT` has no path",
+        "M\npath = \"/\"\nmethod = \"GET\" #~ unknown-key: `mount[0].method`",
+        "M\npath = \"/x\"\n[[mount]]\nmodule = \"b\"\npath = \"/x\" #~ route-conflict: two mounts have the path `/x`",
+    ];
+    for row in rows {
+        check_routes(&[&row.replace("M\n", "[[mount]]\nmodule = \"a\"\n")]);
+    }
+    let mount = "[[mount]]\nmodule = \"a\"\npath = \"/x\"";
+    check_routes(&[mount, &format!("{mount} #~ route-conflict: two mounts have the path `/x`")]);
 }
 
 #[test]

@@ -230,6 +230,39 @@ fn one_path_may_have_many_methods_and_literals_go_before_parameters() {
 }
 
 #[test]
+fn a_mount_takes_everything_below_its_path_unless_it_says_otherwise() {
+    let routes = "[[mount]]\npath = \"/\"\nmodule = \"a\"\n\n[[mount]]\npath = \"/b/c\"\nmodule = \"a\"\nstrip = true\n\
+                  methods = [\"GET\", \"PURGE\"]\n";
+    let manifest = SMALL.to_owned() + "app.routes = [\"r.toml\"]\n";
+    let mounts = load_files(&[("app.toml", &manifest), ("r.toml", routes)]).unwrap().mounts;
+    let [first, second] = mounts.as_slice() else { panic!("{mounts:#?}") };
+    assert_eq!((first.path.as_str(), first.module.as_str(), first.line), ("/", "a", 1));
+    assert_eq!((first.strip, &first.methods), (false, &None));
+    assert_eq!((second.path.as_str(), second.path.line, second.strip), ("/b/c", 6, true));
+    let methods: Vec<&str> = second.methods.iter().flatten().map(::http::Method::as_str).collect();
+    assert_eq!(methods, ["GET", "PURGE"]);
+}
+
+#[test]
+fn a_stream_may_go_on_unless_the_manifest_bounds_it() {
+    let stream = |limits: &str| {
+        let manifest = format!("{SMALL}{limits}\n[compartments.x]\nmodules = [\"a\"]\nlimits.stream.total = \"off\"\n");
+        let app = load_files(&[("app.toml", &manifest)]).unwrap();
+        (app.defaults.limits.stream, app.compartments.into_values().next().unwrap().limits)
+    };
+    let (all, own) = stream("");
+    assert_eq!((all, own.stream), (StreamLimits::default(), StreamLimits::default()));
+    assert_eq!((all.idle, all.total), (Duration::from_secs(30), None));
+    let (all, own) = stream("[defaults.limits.stream]\nidle = \"1s\"\ntotal = \"24h\"");
+    let idle = Duration::from_secs(1);
+    assert_eq!(all, StreamLimits { idle, total: Some(Duration::from_secs(24 * 60 * 60)) });
+    assert_eq!(own.stream, StreamLimits { idle, total: None });
+    let entries: Vec<(&str, String)> =
+        own.entries().into_iter().filter(|(key, _)| key.starts_with("limits.stream.")).collect();
+    assert_eq!(entries, [("limits.stream.idle", "1s".to_owned()), ("limits.stream.total", "off".to_owned())]);
+}
+
+#[test]
 fn a_module_is_resumed_each_minute_unless_it_says_otherwise() {
     let manifest = "[app]\nname = \"demo\"\n[modules.a]\ncomponent = \"a\"\n[modules.b]\ncomponent = \"b\"\nresume = \"5m\"\n\
                     [modules.c]\ncomponent = \"c\"\nresume = \"off\"\n";

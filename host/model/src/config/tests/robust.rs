@@ -22,13 +22,7 @@ fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
                         Manifest::read(table, &folders, &Declarations::default())
                     });
                     let unknown_input = UnknownInput::default();
-                    read_routes(
-                        &source,
-                        &manifest.declared,
-                        &mut ClaimedRequests::default(),
-                        unknown_input,
-                        &mut Vec::new(),
-                    );
+                    read_routes(&source, &manifest.declared, unknown_input, &mut FoundRoutes::default());
                 }
             }
             problems.extend(source.into_problems());
@@ -68,6 +62,7 @@ const SNIPPETS: &[&str] = &[
     "true",
     "\n[modules.zeta]\n",
     "\n[[route]]\n",
+    "\n[[mount]]\n",
     "\n[app.x.y]\n",
     "9999999999999999999999",
     "\"30s\"",
