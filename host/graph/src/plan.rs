@@ -34,6 +34,9 @@ pub struct Plan {
     pub compartments: Vec<CompartmentChange>,
     /// Changed routes, sorted by path and method.
     pub routes: Vec<RouteChange>,
+    /// Changed mounts, sorted by path.
+    #[serde(default)]
+    pub mounts: Vec<MountChange>,
     /// Changed keys of the manifest that take effect at the next start of the host.
     pub restart: Vec<String>,
 }
@@ -121,6 +124,17 @@ pub struct RouteChange {
     pub call: String,
 }
 
+/// A mount that a change of the application adds, removes or changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountChange {
+    /// The path that the mount takes, together with every path below it.
+    pub path: String,
+    /// Whether the mount is added, removed or changed.
+    pub change: Change,
+    /// The module whose handler answers. For a removed mount, the module whose handler answered.
+    pub module: ModuleName,
+}
+
 impl Plan {
     /// Compares two applications and lists what changes from `old` to `new`.
     pub fn new(old: PlanSide<'_>, new: PlanSide<'_>) -> Self {
@@ -128,13 +142,15 @@ impl Plan {
             modules: modules(old, new),
             compartments: compartments(old, new),
             routes: routes(old.config, new.config),
+            mounts: mounts(old.config, new.config),
             restart: restart_keys(old.config, new.config),
         }
     }
 
     /// Whether the two applications are equal.
     pub fn is_empty(&self) -> bool {
-        self.modules.is_empty() && self.compartments.is_empty() && self.routes.is_empty() && self.restart.is_empty()
+        let Self { modules, compartments, routes, mounts, restart } = self;
+        modules.is_empty() && compartments.is_empty() && routes.is_empty() && mounts.is_empty() && restart.is_empty()
     }
 }
 
@@ -298,6 +314,26 @@ fn essence(route: &RouteConfig) -> impl PartialEq + use<'_> {
     (*method, path.value.as_str(), &call.value, body, headers, *status, errors, *unknown_input)
 }
 
+fn mounts(old: &AppConfig, new: &AppConfig) -> Vec<MountChange> {
+    let by_path = |config: &AppConfig| -> BTreeMap<String, MountConfig> {
+        config.mounts.iter().map(|mount| (mount.path.value.to_string(), mount.clone())).collect()
+    };
+    let (from, to) = (by_path(old), by_path(new));
+    let found = pairs(&from, &to).into_iter().filter_map(|(path, from, to)| {
+        let change = change(from, to, same_mount)?;
+        Some(MountChange { path: path.clone(), change, module: to.or(from)?.module.value.clone() })
+    });
+    found.collect()
+}
+
+/// Whether two mounts of the same path are equal, apart from their file and line and the order of their methods.
+fn same_mount(old: &MountConfig, new: &MountConfig) -> bool {
+    let methods = |mount: &MountConfig| -> Option<BTreeSet<String>> {
+        mount.methods.as_ref().map(|methods| methods.iter().map(ToString::to_string).collect())
+    };
+    old.module.value == new.module.value && old.strip == new.strip && methods(old) == methods(new)
+}
+
 /// Lists the keys of the manifest that a process reads only at its start and in which `new` differs from `old`.
 pub fn restart_keys(old: &AppConfig, new: &AppConfig) -> Vec<String> {
     let keys = [
@@ -370,9 +406,15 @@ impl fmt::Display for Plan {
         for RouteChange { method, path, change, call } in &self.routes {
             writeln!(f, "{change} route {method} {path}, answered by {call}")?;
         }
+        for MountChange { path, change, module } in &self.mounts {
+            writeln!(f, "{change} mount {path}, answered by {module}")?;
+        }
         for key in &self.restart {
             writeln!(f, "  `{key}` takes effect at the next start of the host")?;
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

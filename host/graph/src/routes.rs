@@ -1,10 +1,11 @@
 //! The routes of the configuration, bound to the functions that answer them: every parameter has a source, and every
-//! error case a status.
+//! error case a status. The mounts of the configuration, bound to the handlers that answer them.
 //!
 //! The route table is a pure value that is built and checked with the graph. It knows types and names. Sockets and
 //! response headers belong to the module `http`.
 
 mod bind;
+mod mount;
 mod reach;
 
 use std::collections::BTreeMap;
@@ -18,13 +19,17 @@ use watertight_model::config::{AppConfig, Method, UncertainParts, UnknownInput};
 use watertight_model::ids::{FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::Problem;
 
+pub use mount::{HandlerVersion, Mount};
 pub use reach::unreached_notes;
 
-/// All routes of a generation.
+use mount::MountTable;
+
+/// All routes and mounts of a generation.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
     paths: matchit::Router<Path>,
+    mounts: MountTable,
 }
 
 /// The routes that share one path, by method.
@@ -118,14 +123,17 @@ pub struct ErrorMapping {
 pub enum RouteMatch<'table, 'path> {
     /// The matched route: its index, the route, and the raw values of its path parameters, in order.
     Route(usize, &'table Route, Vec<&'path str>),
-    /// The path exists with other methods only. The value is that of the header `Allow`.
+    /// The matched mount: its index, and the mount.
+    Mount(usize, &'table Mount),
+    /// Routes and mounts have the path with other methods only. The value is that of the header `Allow`.
     OtherMethods(HeaderValue),
-    /// No route has the path.
+    /// No route and no mount has the path.
     Nothing,
 }
 
 impl RouteTable {
-    /// Binds the routes of `config` to the graph's functions. Returns the table of routes, and a problem for everything that does not fit.
+    /// Binds the routes of `config` to the graph's functions, and the mounts to its handlers. Returns the table, and a problem for everything
+    /// that does not fit.
     pub fn bind(config: &AppConfig, graph: &AppGraph) -> (RouteTable, Vec<Problem>) {
         let mut problems = Vec::new();
         let mut routes = Vec::new();
@@ -138,7 +146,8 @@ impl RouteTable {
                 routes.push(bound);
             }
         }
-        let mut table = RouteTable { routes, paths: matchit::Router::new() };
+        let mounts = config.mounts.iter().filter_map(|mount| mount::bind(mount, graph, &mut problems)).collect();
+        let mut table = RouteTable { routes, paths: matchit::Router::new(), mounts: MountTable::new(mounts) };
         for (template, path) in paths {
             let place = path.methods[0].1;
             if let Err(error) = table.paths.insert(template, path) {
@@ -148,11 +157,14 @@ impl RouteTable {
         (table, problems)
     }
 
-    /// Checks routes that have faults of their own, as far as those faults allow it. Returns the problems that it finds beyond those
-    /// faults.
+    /// Checks routes and mounts that have faults of their own, as far as those faults allow it. Returns the problems that it finds beyond
+    /// those faults.
     pub fn check_partial(uncertain: &UncertainParts, graph: &AppGraph) -> Vec<Problem> {
         let mut problems = Vec::new();
         uncertain.routes.iter().for_each(|partial| bind::check(partial, graph, &mut problems));
+        for mount in &uncertain.mounts {
+            mount::bind(mount, graph, &mut problems);
+        }
         problems
     }
 
@@ -161,20 +173,45 @@ impl RouteTable {
         &self.routes
     }
 
-    /// Finds the route of a method and a path. The path must be percent-encoded only where necessary. A GET route also
-    /// answers HEAD, unless HEAD has a route of its own.
+    /// Returns all mounts. The indexes of [`RouteMatch::Mount`] refer to this slice.
+    pub fn mounts(&self) -> &[Mount] {
+        self.mounts.all()
+    }
+
+    /// Finds the route or the mount of a method and a path. The path must be percent-encoded only where necessary. A route with this path
+    /// and method comes first; then the mount with the longest path that takes this method. A GET route also answers HEAD, unless HEAD has a
+    /// route of its own.
     pub fn find<'table, 'path>(&'table self, method: &::http::Method, path: &'path str) -> RouteMatch<'table, 'path> {
-        let Ok(found) = self.paths.at(path) else { return RouteMatch::Nothing };
-        let named = |name: &str| found.value.methods.iter().find(|(method, _)| method.as_str() == name);
-        let head = || if method == ::http::Method::HEAD { named("GET") } else { None };
-        match named(method.as_str()).or_else(head) {
-            Some((_, place)) => {
+        let mut others = Vec::new();
+        if let Ok(found) = self.paths.at(path) {
+            let named = |name: &str| found.value.methods.iter().find(|(method, _)| method.as_str() == name);
+            let head = || if method == ::http::Method::HEAD { named("GET") } else { None };
+            if let Some((_, place)) = named(method.as_str()).or_else(head) {
                 let values = found.params.iter().map(|(_, value)| value).collect();
-                RouteMatch::Route(*place, &self.routes[*place], values)
+                return RouteMatch::Route(*place, &self.routes[*place], values);
             }
-            None => RouteMatch::OtherMethods(found.value.allow()),
+            others.extend(found.value.methods.iter().map(|(method, _)| method.as_str()));
+        }
+        for (index, mount) in self.mounts.matching(path) {
+            if mount.takes(method) {
+                return RouteMatch::Mount(index, mount);
+            }
+            others.extend(mount.methods.iter().flatten().map(::http::Method::as_str));
+        }
+        if others.is_empty() { RouteMatch::Nothing } else { RouteMatch::OtherMethods(allow(&others)) }
+    }
+}
+
+/// Returns the header `Allow` for methods, which may repeat. Whoever takes GET takes HEAD.
+fn allow(methods: &[&str]) -> HeaderValue {
+    let mut names: Vec<&str> = Vec::new();
+    let head = methods.contains(&"GET").then_some("HEAD");
+    for name in methods.iter().copied().chain(head) {
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
+    HeaderValue::from_str(&names.join(", ")).expect("names of methods are header text")
 }
 
 impl ResultMapping {
@@ -182,16 +219,6 @@ impl ResultMapping {
     pub fn statuses(&self) -> Vec<u16> {
         let errors = self.errors.iter().flat_map(BTreeMap::values).map(|error| error.status);
         errors.chain([self.status]).map(|status| status.as_u16()).collect()
-    }
-}
-
-impl Path {
-    fn allow(&self) -> HeaderValue {
-        let mut names: Vec<&str> = self.methods.iter().map(|(method, _)| method.as_str()).collect();
-        if names.contains(&"GET") && !names.contains(&"HEAD") {
-            names.push("HEAD");
-        }
-        HeaderValue::from_str(&names.join(", ")).expect("names of methods are header text")
     }
 }
 
@@ -205,3 +232,6 @@ impl Route {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,16 +160,14 @@ fn what_nothing_can_reach_is_noted_and_not_refused() {
             }
         }
     ";
-    let app = App::new(
-        "[app]\nname = \"notes\"\nroutes = [\"routes.toml\"]\n[modules.a]\ncomponent = \"a.wasm\"\nuses = [\"http\"]\n",
-    )
-    .file("routes.toml", "[[route]]\nmethod = \"GET\"\npath = \"/{name}\"\ncall = \"a/greet.hello\"\n")
-    .dummy("a", wit);
+    let app = App::new("[app]\nname = \"notes\"\nroutes = [\"routes.toml\"]\n[modules.a]\ncomponent = \"a.wasm\"\n")
+        .file("routes.toml", "[[route]]\nmethod = \"GET\"\npath = \"/{name}\"\ncall = \"a/greet.hello\"\n")
+        .dummy("a", wit);
     let notes = app.notes();
     let words = [
         "no route names `a.spare-2`",
         "`t:spare/spare@1.0.0`",
-        "`wasi:http/incoming-handler@0.2.3`, which this host doesn't serve",
+        "no mount uses the HTTP handler `wasi:http/incoming-handler@0.2.3`",
     ];
     assert_eq!(notes.len(), words.len(), "{notes:?}");
     for word in words {

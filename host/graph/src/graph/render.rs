@@ -35,6 +35,8 @@ pub struct GraphView<'a> {
     pub modules: Vec<ModuleView<'a>>,
     /// The calls between modules.
     pub calls: Vec<CallView<'a>>,
+    /// The mounts, in the order of the route files.
+    pub mounts: Vec<MountView<'a>>,
 }
 
 /// A compartment as the output shows it.
@@ -124,8 +126,34 @@ pub struct CallView<'a> {
     pub counted: bool,
 }
 
+/// A mount as the output shows it: a path whose requests a module answers by its own HTTP handler.
+#[derive(Debug, Serialize)]
+pub struct MountView<'a> {
+    /// The path that the mount takes, together with every path below it.
+    pub path: &'a str,
+    /// The module whose handler answers.
+    pub module: &'a ModuleName,
+    /// The name under which the module exports the handler.
+    pub handler: &'a InterfaceName,
+    /// Whether the handler gets the path of a request without the path of the mount.
+    pub strip: bool,
+    /// The methods of the requests that the mount takes. `None` means every method.
+    pub methods: Option<Vec<&'a str>>,
+}
+
+impl fmt::Display for MountView<'_> {
+    /// Writes the mount without its module: `/files (wasi:http/incoming-handler@0.2.6; GET, POST; stripped)`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.path, self.handler)?;
+        if let Some(methods) = &self.methods {
+            write!(f, "; {}", methods.join(", "))?;
+        }
+        f.write_str(if self.strip { "; stripped)" } else { ")" })
+    }
+}
+
 impl<'a> GraphView<'a> {
-    /// Converts a graph to the form in which it is written out.
+    /// Converts a graph to the form in which it is written out. [`GraphView::with_mounts`] adds what the graph doesn't have.
     pub fn new(graph: &'a AppGraph) -> Self {
         let compartments = graph.compartments.iter().map(|compartment| CompartmentView {
             name: &compartment.name,
@@ -162,7 +190,15 @@ impl<'a> GraphView<'a> {
             compartments: compartments.collect(),
             modules: modules.collect(),
             calls: calls.collect(),
+            mounts: Vec::new(),
         }
+    }
+
+    /// Adds the mounts of the application.
+    #[must_use]
+    pub fn with_mounts(mut self, mounts: impl IntoIterator<Item = MountView<'a>>) -> Self {
+        self.mounts.extend(mounts);
+        self
     }
 
     /// Writes the graph as text in the given format.
@@ -185,6 +221,9 @@ impl<'a> GraphView<'a> {
                 let _ = writeln!(out, "    {} (build {})", module.name, module.build);
                 for export in &module.exports {
                     let _ = writeln!(out, "      exports {export}");
+                }
+                for mount in self.mounts.iter().filter(|mount| mount.module == module.name) {
+                    let _ = writeln!(out, "      serves  {mount}");
                 }
                 for call in self.calls.iter().filter(|call| call.from == module.name) {
                     let implements = call.implements.map(|name| format!(" ({name})")).unwrap_or_default();
@@ -212,6 +251,10 @@ impl<'a> GraphView<'a> {
             }
             out.push_str("  end\n");
         }
+        for (index, mount) in self.mounts.iter().enumerate() {
+            // A module's name has no underscore.
+            let _ = writeln!(out, "  mount_{index}([\"{}\"]) --> {}", mount.path, mount.module);
+        }
         for call in &self.calls {
             let arrow = match call.kind {
                 EdgeKind::Fused => "-->",
@@ -235,6 +278,9 @@ impl<'a> GraphView<'a> {
                 let _ = writeln!(out, "    \"{module}\";");
             }
             out.push_str("  }\n");
+        }
+        for MountView { path, module, .. } in &self.mounts {
+            let _ = writeln!(out, "  \"{path}\" [shape=plaintext];\n  \"{path}\" -> \"{module}\";");
         }
         for call in &self.calls {
             let style = match call.kind {

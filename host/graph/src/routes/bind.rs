@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ::http::StatusCode;
 
+use super::mount::is_handler;
 use super::{BoundBody, ErrorMapping, Parameter, ParameterSource, ResultMapping, Route};
 use crate::graph::{AppGraph, FoundFunction, FunctionNotFound};
 use watertight_component::shape::{Field, Function, Type};
@@ -77,11 +78,15 @@ pub(super) fn check(partial: &PartialRoute, graph: &AppGraph, problems: &mut Vec
     }
 }
 
-/// Finds the function that a route names. Reports a problem and returns `None` if there is none.
+/// Finds the function that a route names. Reports a problem and returns `None` if there is none, or if it is an HTTP handler.
 fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem>) -> Option<FoundFunction<'a>> {
     let path = &route.call.value;
     let error = match graph.find(path) {
-        Ok(found) => return Some(found),
+        Ok(found) => {
+            let handler = handler(path, found, graph);
+            problems.extend(handler.map(|interface| cant_call_handler(route, interface)));
+            return handler.is_none().then_some(found);
+        }
         // A missing component was reported already.
         Err(_) if !graph.modules.contains_key(&path.module) => return None,
         Err(error) => error,
@@ -93,6 +98,20 @@ fn find<'a>(route: &RouteConfig, graph: &'a AppGraph, problems: &mut Vec<Problem
     let problem = Problem::new(code, error.to_string()).module(&path.module).function(&path.function);
     problems.push(problem.file(&route.file).line(route.call.line).help(help));
     None
+}
+
+/// Returns the interface of the found function if it is an HTTP handler.
+fn handler<'a>(path: &FunctionPath, found: FoundFunction<'a>, graph: &'a AppGraph) -> Option<&'a InterfaceName> {
+    let interface = graph.modules.get(&path.module)?.artifact.shape.exports.get(found.interface)?;
+    Some(interface.identity(found.interface)).filter(|interface| is_handler(interface))
+}
+
+fn cant_call_handler(route: &RouteConfig, interface: &InterfaceName) -> Problem {
+    let FunctionPath { module, function, .. } = &route.call.value;
+    let message = format!("`{interface}` of module `{module}` is an HTTP handler, and no route can call it");
+    let help = format!("mount the module: write `[[mount]]` with a `path` and `module = \"{module}\"`");
+    let problem = Problem::new(Code::UnsupportedType, message).module(module).interface(interface).function(function);
+    problem.file(&route.file).line(route.call.line).help(help)
 }
 
 /// Returns the help for an ambiguous function path: how to write each function that it may mean. A version is enough if it distinguishes

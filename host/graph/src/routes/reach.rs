@@ -1,5 +1,5 @@
-//! Notes on what no request reaches: exports that no route names, no module imports and the host does not call, and
-//! entries of `calls` that match no import.
+//! Notes on what no request reaches: exports that no route names, no mount uses, no module imports and the host does not
+//! call, and entries of `calls` that match no import.
 //!
 //! These are notes and no faults. `watertight call` and contract suites reach such functions, and an application may be
 //! built in steps.
@@ -10,10 +10,8 @@ use watertight_model::config::AppConfig;
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem};
 
-use super::RouteTable;
-
-/// The package whose interfaces other hosts call to hand over a request. This host uses routes instead.
-const HANDLERS: &str = "wasi:http";
+use super::mount::{HandlerVersion, is_handler};
+use super::{Mount, RouteTable};
 
 /// Returns a note for each export and each entry of `calls` that nothing uses, in the order of modules.
 pub fn unreached_notes(config: &AppConfig, graph: &AppGraph, routes: &RouteTable) -> Vec<Problem> {
@@ -67,21 +65,23 @@ impl Notes<'_> {
         })
     }
 
+    /// Iterates over the mounts of a module.
+    fn mounts(&self, module: &ModuleName) -> impl Iterator<Item = &Mount> {
+        self.routes.mounts().iter().filter(move |mount| mount.module == *module)
+    }
+
     fn is_reached(&self, module: &ModuleName, export: &InterfaceName) -> bool {
         let mut providers = self.graph.modules.values().flat_map(|node| node.calls.values());
         is_called_by_host(export)
             || self.is_routed(module, export, None)
+            || self.mounts(module).any(|mount| mount.interface == *export)
             || providers.any(|provider| provider.module == *module && provider.export == *export)
     }
 
     fn unreached(&self, module: &ModuleName, node: &Node, name: &InterfaceName, interface: &Interface) -> Problem {
         let identity = interface.identity(name);
-        if identity.package() == HANDLERS {
-            let message =
-                format!("module `{module}` exports `{name}`, which this host doesn't serve: requests don't reach it");
-            return self.note(module, node, message).help(
-                "requests reach functions that routes name: export an interface of your own, and add routes to it",
-            );
+        if is_handler(identity) {
+            return self.unreached_handler(module, node, name, identity);
         }
         if is_host_namespace(identity) {
             let message = format!("module `{module}` exports `{name}`, which this host never calls");
@@ -93,6 +93,27 @@ impl Notes<'_> {
             format!("no route names a function of `{name}`, which module `{module}` exports, and no module imports it");
         self.note(module, node, message)
             .help("`watertight call` and contract suites reach this interface, requests don't: add a route to it, or let a module import it")
+    }
+
+    fn unreached_handler(
+        &self,
+        module: &ModuleName,
+        node: &Node,
+        name: &InterfaceName,
+        identity: &InterfaceName,
+    ) -> Problem {
+        if HandlerVersion::of(identity).is_none_or(|version| !version.is_served()) {
+            let message =
+                format!("module `{module}` exports `{name}`, which this host doesn't serve: requests don't reach it");
+            let help = format!("this host serves {}", HandlerVersion::list_served());
+            return self.note(module, node, message).help(help);
+        }
+        let message = format!("no mount uses the HTTP handler `{name}`, which module `{module}` exports");
+        let help = match self.mounts(module).next() {
+            Some(Mount { interface, .. }) => format!("the mounts of the module use `{interface}`: leave the other out"),
+            None => format!("add a mount: write `[[mount]]` with a `path` and `module = \"{module}\"` in a route file"),
+        };
+        self.note(module, node, message).help(help)
     }
 
     /// Notes the entries of a table `calls` of the manifest that match no import of the module.

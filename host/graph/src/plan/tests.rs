@@ -1,0 +1,60 @@
+//! Tests of what a plan says of mounts.
+
+use std::path::Path;
+
+use super::*;
+use watertight_model::config::{AppFiles, Overrides, TextFile, parse};
+
+const MANIFEST: &str =
+    "[app]\nname = \"demo\"\n[modules.a]\ncomponent = \"a.wasm\"\n[modules.b]\ncomponent = \"b.wasm\"\n";
+
+/// Returns the application whose route file has the text `routes`. Its modules have no components.
+fn config(routes: &str) -> AppConfig {
+    let file = |name: &str, text: &str| TextFile { path: Path::new(name).to_owned(), text: text.to_owned() };
+    let files = AppFiles { manifest: file("app.toml", MANIFEST), routes: vec![file("routes.toml", routes)] };
+    parse(&files, &Overrides::default()).expect("the texts have no faults")
+}
+
+fn plan(old: &str, new: &str) -> Plan {
+    let (old, new) = (config(old), config(new));
+    let graph = |config: &AppConfig| AppGraph::build(config, &BTreeMap::new()).graph;
+    let (from, to, values) = (graph(&old), graph(&new), Values::default());
+    let side = |config, graph| PlanSide { config, graph, values: &values };
+    Plan::new(side(&old, &from), side(&new, &to))
+}
+
+fn mount(path: &str, module: &str, rest: &str) -> String {
+    format!("[[mount]]\npath = \"{path}\"\nmodule = \"{module}\"\n{rest}\n")
+}
+
+#[test]
+fn a_change_of_a_mount_is_a_change() {
+    let old = [
+        mount("/same", "a", "methods = [\"GET\", \"PURGE\"]"),
+        mount("/gone", "a", ""),
+        mount("/moved", "a", ""),
+        mount("/stripped", "a", ""),
+        mount("/methods", "b", "methods = [\"GET\"]"),
+    ];
+    let new = [
+        mount("/added", "b", ""),
+        mount("/stripped", "a", "strip = true"),
+        mount("/moved", "b", ""),
+        mount("/methods", "b", ""),
+        mount("/same", "a", "strip = false\nmethods = [\"PURGE\", \"GET\"]"),
+    ];
+    let changed = plan(&old.concat(), &new.concat());
+    assert!(!changed.is_empty());
+    let lines = "+ mount /added, answered by b\n- mount /gone, answered by a\n~ mount /methods, answered by b\n\
+                 ~ mount /moved, answered by b\n~ mount /stripped, answered by a\n";
+    assert_eq!(changed.to_string(), lines);
+    assert!(plan(&old.concat(), &old.concat()).is_empty());
+}
+
+/// A client may be older or newer than the host.
+#[test]
+fn a_plan_without_mounts_can_be_read() {
+    let read: Plan =
+        serde_json::from_str(r#"{"modules":[],"compartments":[],"routes":[],"restart":[]}"#).expect("a plan");
+    assert!(read.is_empty());
+}
