@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{AppGraph, Compartment, Node};
 use watertight_component::artifact::BuildInfo;
 use watertight_model::config::capability::Settings;
-use watertight_model::config::{AppConfig, RouteConfig, SecretSource, ValueSource, Values};
+use watertight_model::config::{AppConfig, MountConfig, RouteConfig, SecretSource, ValueSource, Values};
 use watertight_model::ids::{CapabilityName, CompartmentName, ModuleName};
 
 /// One of the two applications that a plan compares. It was checked, but need not run.

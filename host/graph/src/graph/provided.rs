@@ -211,7 +211,10 @@ impl<'a> Offers<'a> {
         if found.is_empty() {
             found = self.own().map(|own| own.name.to_string()).collect();
             found.sort();
-            found.extend(self.wasi().map(|(_, row)| format!("{}@{}x", row.package, row.series)));
+            let mut packages: Vec<_> = self.wasi().map(|(_, row)| format!("{}@{}x", row.package, row.series)).collect();
+            packages.sort();
+            packages.dedup();
+            found.extend(packages);
         }
         found.join(", ")
     }
@@ -291,7 +294,14 @@ mod tests {
                 matches!(clock, Some(HostService::Wasi(Some(capability))) if capability.as_str() == CapabilityName::CLOCKS)
             );
         }
-        assert!(matches!(offers.provision(&name("wasi:cli/stdout@0.2.0")), Some(HostService::Wasi(None))));
+        for ungranted in ["wasi:cli/stdout@0.2.0", "wasi:http/types@0.2.6", "wasi:http/types@0.3.0"] {
+            assert!(matches!(offers.provision(&name(ungranted)), Some(HostService::Wasi(None))), "{ungranted}");
+        }
+        for granted in ["wasi:http/outgoing-handler@0.2.6", "wasi:http/client@0.3.0"] {
+            assert!(
+                matches!(offers.provision(&name(granted)), Some(HostService::Wasi(Some(capability))) if capability.as_str() == CapabilityName::HTTP)
+            );
+        }
         for absent in [
             "watertight:sql/sql@1.1.0",
             "watertight:sql/sql",
