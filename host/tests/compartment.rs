@@ -15,7 +15,7 @@ use watertight_control::application::{self, Host};
 use watertight_control::state::StateFolder;
 use watertight_model::config::{self, Overrides};
 use watertight_runtime::runtime::{CallError, Generation, InstanceStats, Lease, Runtime};
-use watertight_runtime::store::{CallContext, LimitHit};
+use watertight_runtime::store::{CallContext, LimitHit, TimeLimit};
 
 const GUEST: &str = r#"
 (component
@@ -129,7 +129,10 @@ fn a_call_that_fails_costs_its_own_instance_only() {
         );
 
         let start = Instant::now();
-        let late = CallError::Deadline { module: Some("m".parse().unwrap()), limit: Duration::from_millis(200) };
+        let late = CallError::Deadline {
+            module: Some("m".parse().unwrap()),
+            limit: TimeLimit::Request(Duration::from_millis(200)),
+        };
         assert_eq!(call(&generation, "spin").await, Err(late));
         assert!((150..2000).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
 

@@ -349,9 +349,10 @@ impl Callees for Generation {
         let in_flight::BridgeTarget { target, calls, time } = &self.bridges[caller][bridge.0 as usize];
         let target = *target;
         calls.inc();
-        // The caller's deadline holds, unless the callee's own limit ends earlier.
-        if let Some(time) = *time {
-            call.deadline = call.deadline.min(Instant::now() + time);
+        // The caller's deadline holds, unless the callee's own limit ends earlier. A stream may last longer than any limit of calls.
+        let callee = &self.graph.compartments[target.compartment];
+        if let Some(time) = time.or_else(|| call.deadline.moves().then_some(callee.limits.request)) {
+            call.deadline = call.deadline.time().min(Instant::now() + time).into();
         }
         let call = call.in_compartment(self.clone(), target.compartment);
         Box::pin(async move { self.compartments[target.compartment].call(target.function, parameters, call).await })

@@ -4,6 +4,7 @@
 //! [`InstanceState::end_call`] ends everything that belongs to the call.
 
 mod call;
+mod deadline;
 mod failure;
 mod limits;
 mod local;
@@ -11,7 +12,6 @@ mod log;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceTable, Val};
@@ -26,6 +26,7 @@ pub use call::{
     BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeError, Callees, ConcurrentCalls, RequestInfo,
     RequestNotes,
 };
+pub use deadline::{CLIENT_GRACE, Deadline, StreamDeadline, TimeLimit};
 pub use failure::FailureReport;
 pub use limits::{CpuMeter, LimitHit, PollTime};
 pub use local::{SharedData, StoreState};
@@ -125,7 +126,7 @@ impl InstanceState {
             self.limiter.hit = Some(LimitHit::Cpu { limit });
             return true;
         }
-        Instant::now() >= self.call.deadline
+        self.call.deadline.has_passed()
     }
 
     /// Returns a log writer for a module within the current call.

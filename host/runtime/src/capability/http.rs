@@ -3,7 +3,6 @@
 mod outbound;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use ::http::Request;
 use futures::FutureExt as _;
@@ -16,8 +15,8 @@ use wasmtime_wasi_http::{
     WasiHttpNamedView, WasiHttpView,
 };
 
-use super::{Capability, CapabilityLinker, ModuleContext, SharedData, StoreState, declaration_of, wasi};
-use crate::store::{CallContext, GuestLog, InstanceState, LogBudget, ModuleIndex};
+use super::{Capability, CapabilityLinker, ModuleContext, SharedData, StoreState, declaration_of};
+use crate::store::{CallContext, Deadline, GuestLog, InstanceState, LogBudget};
 use outbound::OutboundClient;
 use watertight_model::config::OutboundConfig;
 use watertight_model::config::capability::Declaration;
@@ -68,7 +67,7 @@ struct Hooks {
     /// The module's outbound client. `None` if these hooks send nothing.
     outgoing: Option<Arc<OutboundClient>>,
     voice: DenialLog,
-    deadline: Instant,
+    deadline: Deadline,
 }
 
 /// Logs denied requests in the module's name. It is a copy of the call's data, because a request may outlive its call.
@@ -98,34 +97,16 @@ impl Hooks {
             trace: call.trace.clone(),
             budget: state.log_budget().clone(),
         };
-        let outgoing = module.and_then(|module| state.shared::<Arc<OutboundClient>>(module).ok().cloned());
-        Self { outgoing, voice, deadline: call.deadline }
-    }
-
-    fn begin_call(&mut self, call: &CallContext) {
-        let Self { voice, deadline, .. } = self;
-        (voice.request, voice.trace, *deadline) = (call.request.clone(), call.trace.clone(), call.deadline);
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(MAX_FIELDS);
+        Self { context, hooks: Hooks { outgoing, voice, deadline: call.deadline.clone() } }
     }
 }
 
 impl StoreState for HttpState {
     fn begin_call(&mut self, call: &CallContext) {
-        let modules = self.modules.iter_mut().map(|(_, hooks)| hooks);
-        modules.chain([&mut self.shared]).for_each(|hooks| hooks.begin_call(call));
-    }
-}
-
-impl WasiHttpNamedView for InstanceState {
-    /// Returns the context of a module that sends requests.
-    fn http(&mut self, id: NamedId) -> WasiHttpCtxView<'_> {
-        let index = wasi::module_of(id);
-        let place = |state: &HttpState| state.modules.iter().position(|(module, _)| *module == index);
-        let found = self.find_local::<HttpState>().and_then(place);
-        let created = found.is_none().then(|| (index, Hooks::new(self, Some(index))));
-        let (HttpState { context, modules, .. }, table) = self.local_and_resources(HttpState::new);
-        modules.extend(created);
-        let place = found.unwrap_or(modules.len() - 1);
-        WasiHttpCtxView { hooks: &mut modules[place].1, table, ctx: context }
+        let Hooks { voice, deadline, .. } = &mut self.hooks;
+        (voice.request, voice.trace, *deadline) = (call.request.clone(), call.trace.clone(), call.deadline.clone());
     }
 }
 
@@ -147,7 +128,7 @@ impl WasiHttpHooks for Hooks {
         options: Option<RequestOptions>,
         _: Box<dyn Future<Output = Result<()>> + Send>,
     ) -> Box<dyn Future<Output = Answer> + Send> {
-        let (outgoing, voice, deadline) = (self.outgoing.clone(), self.voice.clone(), self.deadline);
+        let (outgoing, voice, deadline) = (self.outgoing.clone(), self.voice.clone(), self.deadline.latest());
         Box::new(async move {
             let outgoing = outgoing.ok_or(Error::HttpRequestDenied)?;
             match outgoing.send(request, options, deadline).await {

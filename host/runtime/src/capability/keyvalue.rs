@@ -89,7 +89,7 @@ impl InstanceState {
 
     /// Runs the query `sql` on the module's database, within the module's open transaction if there is one.
     async fn read(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<Rows> {
-        let (database, deadline, begun) = (self.database(module)?, self.call().deadline, Instant::now());
+        let (database, deadline, begun) = (self.database(module)?, self.call().deadline.time(), Instant::now());
         let rows = match self.transaction_of(module) {
             Some(transaction) => transaction.query(sql, parameters).await,
             None => database.query(sql, parameters, deadline).await,
@@ -100,7 +100,7 @@ impl InstanceState {
 
     /// Runs the writing statement `sql` on the module's database, within the module's open transaction if there is one.
     async fn write(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<()> {
-        let (database, deadline, begun) = (self.database(module)?, self.call().deadline, Instant::now());
+        let (database, deadline, begun) = (self.database(module)?, self.call().deadline.time(), Instant::now());
         let changed = match self.transaction_of(module) {
             Some(transaction) => transaction.execute(sql, parameters).await,
             None => database.execute(sql, parameters, deadline).await,

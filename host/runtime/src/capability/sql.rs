@@ -65,7 +65,7 @@ impl Host for InstanceState {
     ) -> Answer<Vec<wit::Row>> {
         let database = self.database(module)?;
         let begun = self.start_statement(module, "query", Some(&statement));
-        let rows = database.query(&statement, values(parameters), self.call().deadline).await;
+        let rows = database.query(&statement, values(parameters), self.call().deadline.time()).await;
         Ok(self.finish_statement(module, begun, &statement, rows).map(into_rows).map_err(into_error))
     }
 
@@ -76,7 +76,7 @@ impl Host for InstanceState {
         }
         let database = self.database(module)?;
         let begun = self.start_statement(module, "execute", Some(&statement));
-        let changed = database.execute(&statement, values(parameters), self.call().deadline).await;
+        let changed = database.execute(&statement, values(parameters), self.call().deadline.time()).await;
         Ok(self.finish_statement(module, begun, &statement, changed).map_err(into_error))
     }
 }
@@ -88,7 +88,7 @@ impl HostTransaction for InstanceState {
         }
         let database = self.database(module)?;
         let begun = self.start_statement(module, "begin", None);
-        let lease = database.begin(self.call().deadline).await;
+        let lease = database.begin(self.call().deadline.time()).await;
         let lease = self.finish_statement(module, begun, "", lease).map_err(into_error);
         Ok(lease.map(|transaction| Resource::new_own(self.add_transaction(module, transaction))))
     }

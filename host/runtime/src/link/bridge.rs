@@ -5,14 +5,13 @@
 //! time whether a failure reaches the caller as a typed error or as a trap.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::ComponentFunc;
 use wasmtime::component::{Linker, Val};
 
 use super::{Composition, FunctionName};
-use crate::store::{BridgeIndex, CallContext, CallError, CallResult, CalleeError, InstanceState};
+use crate::store::{BridgeIndex, CallContext, CallError, CallResult, CalleeError, Deadline, InstanceState};
 use watertight_component::shape::{Function, Type};
 use watertight_graph::graph::AppGraph;
 use watertight_model::ids::ModuleName;
@@ -87,7 +86,7 @@ impl Bridge {
         if let Some(span) = span {
             span.end(outcome.as_ref().err().map(|error| error as &dyn std::fmt::Display));
         }
-        let result = self.convert_outcome(outcome, store.data().call().deadline)?;
+        let result = self.convert_outcome(outcome, &store.data().call().deadline)?;
         if let ([slot], Some(value)) = (results, result) {
             *slot = value;
         }
@@ -106,13 +105,13 @@ impl Bridge {
 
     /// Converts the outcome of a bridged call to the value that the caller receives, or to the error that traps the caller. `deadline` is
     /// the deadline of the caller's own call.
-    fn convert_outcome(&self, outcome: CallResult, deadline: Instant) -> wasmtime::Result<Option<Val>> {
+    fn convert_outcome(&self, outcome: CallResult, deadline: &Deadline) -> wasmtime::Result<Option<Val>> {
         let error = match outcome {
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
         // The caller's own deadline has passed too, so it can't receive an answer.
-        if matches!(error, CallError::Deadline { .. }) && Instant::now() >= deadline {
+        if matches!(error, CallError::Deadline { .. }) && deadline.has_passed() {
             return Err(wasmtime::Trap::Interrupt.into());
         }
         if self.has_unavailable {

@@ -16,7 +16,7 @@ use super::admission::{Admission, AdmissionError, AdmissionTable, CallStats};
 use super::instance::{PollDriver, PooledInstance};
 use super::offload::OffloadHistory;
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
-use crate::store::{CallContext, CallError, CallResult, InstanceState, MetLimit, ModuleData};
+use crate::store::{CallContext, CallError, CallResult, InstanceState, MetLimit, ModuleData, TimeLimit};
 use watertight_component::profile::Profile;
 use watertight_graph::graph;
 use watertight_json::EncodeError;
@@ -239,7 +239,7 @@ impl Compartment {
     pub async fn admit(self: &Arc<Self>, place: FunctionIndex, mut call: CallContext) -> Result<Lease, CallError> {
         self.lower_limits(&mut call);
         let module = usize::from(self.exports[place.0 as usize].module.0);
-        let permit = match self.admissions[module].admit(call.deadline).await {
+        let permit = match self.admissions[module].admit(call.deadline.time()).await {
             Ok(permit) => permit,
             Err(refused) => return Err(self.refused(&refused, place, &call)),
         };
@@ -327,9 +327,10 @@ impl Compartment {
         error
     }
 
-    /// Returns the error of a call that has passed its deadline. `place` is the index of the called function.
+    /// Returns the error of a call that has passed the time of a request. `place` is the index of the called function.
     pub(super) fn deadline_error(&self, place: FunctionIndex) -> CallError {
-        CallError::Deadline { module: Some(self.module(place).name.clone()), limit: self.limits.request }
+        let limit = TimeLimit::Request(self.limits.request);
+        CallError::Deadline { module: Some(self.module(place).name.clone()), limit }
     }
 
     /// Keeps an instance for the next call. Drops it instead if the instance mode, its number of calls, its memory or the compartment's

@@ -4,16 +4,13 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
-use tokio::task::coop::{Unconstrained, unconstrained};
-use tokio::time::{Sleep, sleep_until};
 use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
 use super::offload::{OffloadClaim, OffloadHistory};
 use crate::link::{Export, FunctionIndex};
-use crate::store::{CallContext, CpuMeter, FailureReport, InstanceState, LimitHit};
+use crate::store::{CallContext, CpuMeter, Deadline, FailureReport, InstanceState, LimitHit};
 use watertight_model::config::Limits;
 use watertight_telemetry::CompartmentMetrics;
 
@@ -56,7 +53,7 @@ impl PooledInstance {
         state: InstanceState,
         work: PollDriver<'_>,
     ) -> Result<Self, CallEnd> {
-        let (deadline, cpu) = (state.call().deadline, state.cpu().clone());
+        let (deadline, cpu) = (state.call().deadline.clone(), state.cpu().clone());
         let mut store = Store::new(pre.engine(), state);
         store.limiter(InstanceState::limiter);
         store.set_max_component_handles(limits.handles as usize);
@@ -77,7 +74,7 @@ impl PooledInstance {
                 store.data_mut().end_call().await?;
                 Ok(instance)
             });
-            work.run_until(deadline, &cpu, starting).await
+            work.run_until(&deadline, &cpu, starting).await
         };
         match started {
             Ok(instance) => {
@@ -113,7 +110,7 @@ impl PooledInstance {
         parameters: &[Val],
         work: PollDriver<'_>,
     ) -> wasmtime::Result<Option<Val>> {
-        let deadline = self.state().call().deadline;
+        let deadline = self.state().call().deadline.clone();
         let function = self.function(export, place)?;
         let mut result = [Val::Bool(false)];
         {
@@ -123,7 +120,7 @@ impl PooledInstance {
                 function.call_async(&mut *store, parameters, results).await?;
                 store.data_mut().end_call().await
             });
-            work.run_until(deadline, &self.cpu, called).await?;
+            work.run_until(&deadline, &self.cpu, called).await?;
         }
         self.calls += 1;
         let [value] = result;
@@ -163,7 +160,7 @@ impl<'a> PollDriver<'a> {
     /// waits in the host.
     async fn run_until<T>(
         self,
-        deadline: Instant,
+        deadline: &Deadline,
         cpu: &CpuMeter,
         mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
     ) -> wasmtime::Result<T> {
@@ -172,7 +169,7 @@ impl<'a> PollDriver<'a> {
         }
         let mut turn = OffloadClaim::new(!self.is_nested);
         // Created only when a call first waits: most calls never do, and a timer costs time and memory.
-        let mut late: Option<Pin<Box<Unconstrained<Sleep>>>> = None;
+        let mut late = None;
         poll_fn(|context| {
             let step = |context: &mut Context<'_>| {
                 cpu.start_poll();
@@ -185,10 +182,7 @@ impl<'a> PollDriver<'a> {
             if let Poll::Ready(Poll::Ready(done)) = self.history.poll(&mut turn, context, step) {
                 return Poll::Ready(done);
             }
-            // Unconstrained, because Tokio's cooperative budget also counts timers. Work that uses the whole budget in each poll would
-            // otherwise keep the timer from firing.
-            let late = late.get_or_insert_with(|| Box::pin(unconstrained(sleep_until(deadline.into()))));
-            late.as_mut().poll(context).map(|()| Err(wasmtime::Trap::Interrupt.into()))
+            deadline.poll_passed(&mut late, context).map(|()| Err(wasmtime::Trap::Interrupt.into()))
         })
         .await
     }
@@ -197,7 +191,7 @@ impl<'a> PollDriver<'a> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use watertight_telemetry::Telemetry;
@@ -213,7 +207,8 @@ mod tests {
         let (cpu, steps) = (CpuMeter::new(), OffloadHistory::default());
         let metrics = &Telemetry::new().compartment(&"a".parse().unwrap());
         let work = PollDriver { history: &steps, is_nested: false, metrics };
-        let bounded = work.run_until::<()>(Instant::now() + Duration::from_millis(50), &cpu, pin!(busy)).await;
+        let bounded =
+            work.run_until::<()>(&(Instant::now() + Duration::from_millis(50)).into(), &cpu, pin!(busy)).await;
         assert!(bounded.is_err_and(|error| error.is::<wasmtime::Trap>()));
     }
 }

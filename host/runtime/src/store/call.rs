@@ -7,12 +7,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::http::Uri;
 use wasmtime::component::Val;
 
-use super::LimitHit;
+use super::{Deadline, LimitHit, TimeLimit};
 use watertight_model::ids::{CompartmentName, GenerationNumber, ModuleName};
 use watertight_model::problem::list_names;
 use watertight_telemetry::table::{CallFailure, CallOrigin};
@@ -134,7 +134,7 @@ pub struct CallContext {
     /// The request's id, for log lines.
     pub request: Arc<str>,
     /// The time at which the call must have ended.
-    pub deadline: Instant,
+    pub deadline: Deadline,
     /// The processor time that the call may use.
     pub cpu: Duration,
     /// The bytes of log lines that the call may write.
@@ -163,15 +163,15 @@ impl std::fmt::Debug for CallContext {
 
 impl CallContext {
     /// Creates the context of an operator's call with that request id, in a new trace.
-    pub fn new(request: Arc<str>, deadline: Instant) -> Self {
+    pub fn new(request: Arc<str>, deadline: impl Into<Deadline>) -> Self {
         Self::within_trace(request, deadline, CallOrigin::Operator, Trace::new())
     }
 
     /// Creates the context of a call with that request id, origin and trace.
-    pub fn within_trace(request: Arc<str>, deadline: Instant, origin: CallOrigin, trace: Trace) -> Self {
+    pub fn within_trace(request: Arc<str>, deadline: impl Into<Deadline>, origin: CallOrigin, trace: Trace) -> Self {
         Self {
             request,
-            deadline,
+            deadline: deadline.into(),
             cpu: Duration::MAX,
             log: u64::MAX,
             origin,
@@ -211,9 +211,9 @@ impl CallContext {
     ) -> Option<CallFuture<'a>> {
         let (callees, compartment) = self.location.clone()?;
         let trace = span.map_or(&self.trace, Span::trace).clone();
-        let Self { deadline, log, origin, .. } = *self;
-        let (request, notes, under_way) =
-            (self.request.clone(), self.notes.clone(), self.concurrent_calls.for_callee());
+        let Self { log, origin, .. } = *self;
+        let (request, deadline, notes, under_way) =
+            (self.request.clone(), self.deadline.clone(), self.notes.clone(), self.concurrent_calls.for_callee());
         let call = Self {
             request,
             deadline,
@@ -261,12 +261,12 @@ pub enum CallError {
         compartment: CompartmentName,
     },
     /// The call ran past its deadline, while it waited in the queue, ran in a guest or ran in the host.
-    #[error("the call ran past its deadline{}: it had {limit:?} at most", within(.module))]
+    #[error("the call ran past its deadline{}: {limit}", within(.module))]
     Deadline {
         /// The module that was running, if known.
         module: Option<ModuleName>,
-        /// The longest time of a request in that compartment. A nested call may have had less.
-        limit: Duration,
+        /// The limit of the compartment that set the deadline. A nested call may have had less time.
+        limit: TimeLimit,
     },
     /// The call met a limit.
     #[error("a limit was met{}: {hit}", within(.module))]

@@ -7,7 +7,7 @@ use super::Compartment;
 use crate::link::{CodePosition, FunctionIndex};
 use crate::runtime::backtrace::Backtrace;
 use crate::runtime::instance::CallEnd;
-use crate::store::{CallContext, CallError, CalleeError, FailureReport, LimitHit};
+use crate::store::{CallContext, CallError, CalleeError, FailureReport, LimitHit, TimeLimit};
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::logged_path;
 
@@ -25,7 +25,10 @@ impl Compartment {
                 self.metrics.count_limit(hit.kind());
                 CallError::Limit { hit, module }
             }
-            (None, Some(Trap::Interrupt)) => CallError::Deadline { module, limit: self.limits.request },
+            (None, Some(Trap::Interrupt)) => {
+                let limit = call.deadline.stream_limit().unwrap_or(TimeLimit::Request(self.limits.request));
+                CallError::Deadline { module, limit }
+            }
             (None, Some(trap)) => self.trapped(&stack, trap.to_string(), module, failure.as_ref()),
             (None, None) if let Some(failed) = error.downcast_ref::<CalleeError>() => {
                 CallError::Callee(Box::new(failed.clone()))
