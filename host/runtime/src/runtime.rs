@@ -8,6 +8,7 @@ mod backtrace;
 pub mod compartment;
 mod detached;
 mod drain;
+mod handler;
 mod instance;
 mod recovery;
 mod in_flight;
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use ::http::StatusCode;
 use arc_swap::ArcSwap;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
@@ -30,7 +32,7 @@ use wasmtime::component::Val;
 use crate::link::{FunctionIndex, FunctionName, Linked};
 use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, Callees, ModuleData};
 use watertight_graph::graph::{self, AppGraph};
-use watertight_graph::routes::{Route, RouteTable};
+use watertight_graph::routes::{Mount, Route, RouteTable};
 use watertight_json::EncodeError;
 use watertight_model::ids::{GenerationNumber, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
@@ -40,6 +42,7 @@ pub use crate::store::CallError;
 pub use admission::{AdmissionTable, CallStats};
 pub use compartment::{Compartment, InstanceStats, Lease};
 pub use detached::{Detached, detached};
+pub use handler::{BodyFault, CutAnswer, HandlerError, HandlerRequest, RequestBody, ResponseBody};
 pub use in_flight::InFlight;
 
 /// The largest number of retired generations that finish their requests at the same time. The next change waits until one of them is freed.
@@ -73,6 +76,8 @@ pub struct Generation {
     bridges: Vec<Vec<in_flight::BridgeTarget>>,
     /// The function and the counters of each route, in the order of the routes.
     route_targets: Vec<(Target, RouteMetrics)>,
+    /// The handler of each mount, in the order of the mounts.
+    mounts: Vec<handler::MountTarget>,
     telemetry: Arc<Telemetry>,
     in_flight: Arc<AtomicUsize>,
     /// The time that requests may take after another generation has become the current one.
@@ -122,6 +127,14 @@ impl Generation {
             (target, telemetry.route(route.method.as_str(), &route.path, &route.answer.statuses()))
         };
         let route_targets = routes.routes().iter().map(target).collect();
+        let mount = |mount: &Mount| {
+            let name = (mount.module.clone(), mount.interface.clone(), handler::HANDLE.to_owned());
+            let target = *targets.get(&name).expect("a mount was bound to a handler that linking found");
+            let label = handler::mount_label(&mount.path);
+            let metrics = telemetry.route(handler::ANY_METHOD, &label, &[StatusCode::OK.as_u16()]);
+            handler::MountTarget { target, metrics, label }
+        };
+        let mounts = routes.mounts().iter().map(mount).collect();
         let cut_off = CancellationToken::new();
         Self {
             number,
@@ -131,6 +144,7 @@ impl Generation {
             targets,
             bridges,
             route_targets,
+            mounts,
             telemetry: telemetry.clone(),
             in_flight: Arc::default(),
             drain,

@@ -28,6 +28,8 @@ pub use outbound::{NoCertificates, OutboundError, reload_certificates};
 
 /// The largest size of one set of header fields in the host, in bytes: names, values and overhead.
 const MAX_FIELDS: usize = 64 << 10;
+/// The largest piece of a body that a guest writes at once, in bytes. For each body, the host holds two pieces until they are taken.
+const MAX_PIECE: usize = 64 << 10;
 
 pub(super) struct Http;
 
@@ -122,6 +124,10 @@ impl WasiHttpView for InstanceState {
 type Answer = Result<(::http::Response<WasiBody>, Box<dyn Future<Output = Result<()>> + Send>)>;
 
 impl WasiHttpHooks for Hooks {
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        MAX_PIECE
+    }
+
     fn send_request(
         &mut self,
         request: Request<WasiBody>,

@@ -281,6 +281,15 @@ impl Compartment {
         self.warn(limit, module, request, trace);
     }
 
+    /// Logs what a handler did wrong in a call. `place` is the index of its function.
+    pub(super) fn warn_about(&self, place: FunctionIndex, what: &dyn std::fmt::Display, call: &CallContext) {
+        if let Some(unwritten) = self.limited.try_acquire() {
+            let (compartment, module, request) = (&self.name, &self.module(place).name, &*call.request);
+            let trace = call.trace.id();
+            tracing::warn!(target: "handler", %compartment, %module, request, %trace, unwritten, "{what}");
+        }
+    }
+
     fn warn(&self, what: &dyn std::fmt::Display, module: &ModuleName, request: &str, trace: &Trace) {
         if let Some(unwritten) = self.limited.try_acquire() {
             let (compartment, trace) = (&self.name, trace.id());

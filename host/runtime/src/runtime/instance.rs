@@ -5,6 +5,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use futures::future::BoxFuture;
 use wasmtime::component::{Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
@@ -125,6 +126,32 @@ impl PooledInstance {
         self.calls += 1;
         let [value] = result;
         Ok(export.returns.then_some(value))
+    }
+
+    /// Calls a function as the handler of an HTTP request, for the call that was begun: `start` passes the request to the function. After an
+    /// error, or if the future is dropped before its end, the instances must be dropped.
+    pub(super) async fn handle<F>(
+        &mut self,
+        export: &Export,
+        place: FunctionIndex,
+        work: PollDriver<'_>,
+        start: F,
+    ) -> wasmtime::Result<()>
+    where
+        F: for<'s> FnOnce(&'s mut Store<InstanceState>, Func) -> BoxFuture<'s, wasmtime::Result<()>>,
+    {
+        let deadline = self.state().call().deadline.clone();
+        let function = self.function(export, place)?;
+        {
+            let store = &mut self.store;
+            let called = pin!(async move {
+                start(&mut *store, function).await?;
+                store.data_mut().end_call().await
+            });
+            work.run_until(&deadline, &self.cpu, called).await?;
+        }
+        self.calls += 1;
+        Ok(())
     }
 
     fn function(&mut self, export: &Export, place: FunctionIndex) -> wasmtime::Result<Func> {

@@ -6,13 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use wasmtime::component::Val;
+use futures::future::BoxFuture;
+use wasmtime::Store;
+use wasmtime::component::{Func, Val};
 
 use super::Compartment;
-use crate::link::FunctionIndex;
+use crate::link::{Export, FunctionIndex};
 use crate::runtime::admission::CallPermit;
 use crate::runtime::instance::{CallEnd, PollDriver, PooledInstance};
-use crate::store::{CallContext, CallError};
+use crate::store::{CallContext, CallError, InstanceState};
 use watertight_telemetry::table::{CallFailure, DropReason};
 
 /// The text for `expect`: why a lease that its holder can use has an instance.
@@ -58,14 +60,40 @@ impl Lease {
     ///
     /// Returns [`CallError`] if the call gives no result.
     pub async fn call(mut self, parameters: &[Val]) -> Result<(Option<Val>, Self), CallError> {
-        // The fields are borrowed one by one, because the driver borrows the compartment while the instance runs.
+        let (instance, export, place, driver) = self.parts();
+        let called = instance.call(export, place, parameters, driver).await;
+        self.finish(called)
+    }
+
+    /// Calls the function as the handler of an HTTP request: `start` passes the request to the function. [`Self::finish`] must follow. After
+    /// an error, or if the future is dropped before its end, the instance's state is unknown.
+    pub(in crate::runtime) async fn handle<F>(&mut self, start: F) -> wasmtime::Result<()>
+    where
+        F: for<'s> FnOnce(&'s mut Store<InstanceState>, Func) -> BoxFuture<'s, wasmtime::Result<()>>,
+    {
+        let (instance, export, place, driver) = self.parts();
+        instance.handle(export, place, driver, start).await
+    }
+
+    /// Returns what running the function takes. The fields are borrowed one by one, because the driver borrows the compartment while the
+    /// instance runs.
+    fn parts(&mut self) -> (&mut PooledInstance, &Export, FunctionIndex, PollDriver<'_>) {
         let (compartment, place) = (&*self.compartment, self.function);
         let instance = self.instance.as_mut().expect(HAS_INSTANCE);
         let export = &compartment.exports[place.0 as usize];
         let history = &compartment.offload_histories[place.0 as usize];
         let driver = PollDriver::of(history, instance.state().call(), &compartment.metrics);
-        let called = instance.call(export, place, parameters, driver).await;
-        let state = instance.state();
+        (instance, export, place, driver)
+    }
+
+    /// Gives the lease back with the result of its call. After an error, the instance is dropped.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CallError`] if the call gave no result.
+    pub(in crate::runtime) fn finish<T>(mut self, called: wasmtime::Result<T>) -> Result<(T, Self), CallError> {
+        let (compartment, place) = (&*self.compartment, self.function);
+        let state = self.instance.as_ref().expect(HAS_INSTANCE).state();
         compartment.report_limits(state);
         let error = match called {
             Ok(result) => {

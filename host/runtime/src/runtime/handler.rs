@@ -1,0 +1,286 @@
+//! Calls of HTTP handlers: a module answers whole requests by itself, and bodies flow both ways while it runs.
+//!
+//! What all versions of `wasi:http` have in common stands here; a file for each version calls its function. The call runs within the future
+//! of its request until the handler has answered, and then in a task of its own, beside the connection that sends the answer.
+
+mod p2;
+mod request;
+mod response;
+
+use std::any::Any;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use ::http::{Method, Request, Response, response as http_response};
+use tokio::sync::oneshot;
+
+use super::compartment::Compartment;
+use super::{Generation, Target, detached};
+use crate::store::{CallContext, CallError, Deadline, RequestNotes, StreamDeadline};
+use request::{HandlerInput, RequestSlot};
+use response::{AnswerState, HandlerEnd, ResponseSlot};
+use watertight_telemetry::table::{CallFailure, CallOrigin};
+use watertight_telemetry::{RouteMetrics, Trace};
+
+pub use request::{BodyFault, RequestBody};
+pub use response::{CutAnswer, ResponseBody};
+
+/// The name of the function that every version of `wasi:http` calls for a request.
+pub(super) const HANDLE: &str = "handle";
+/// The method in metrics of mounts: a mount counts the requests of all its methods together.
+pub(super) const ANY_METHOD: &str = "*";
+
+/// A mount of a generation: the function of its handler, its counters, and its name in logs and metrics.
+pub(super) struct MountTarget {
+    pub(super) target: Target,
+    pub(super) metrics: RouteMetrics,
+    pub(super) label: Arc<str>,
+}
+
+/// Returns the name of a mount at `path` in logs and metrics: a template of the paths below it.
+pub(super) fn mount_label(path: &str) -> Arc<str> {
+    format!("{}/*", path.trim_end_matches('/')).into()
+}
+
+/// A request for a handler.
+pub struct HandlerRequest {
+    /// The request as the handler sees it. It must have a host, in its target or in its header.
+    pub request: Request<RequestBody>,
+    /// The arrival of the request's head.
+    pub arrival: Instant,
+    /// The request's id.
+    pub id: Arc<str>,
+    /// The position in the request's trace.
+    pub trace: Trace,
+    /// The facts about the request that nested calls share.
+    pub notes: RequestNotes,
+    /// A value that must last as long as the exchange: until the call has ended, and the answer's body too.
+    pub guard: Arc<dyn Any + Send + Sync>,
+}
+
+/// The reason why a handler gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandlerError {
+    /// The call failed before there was an answer.
+    Call(CallError),
+    /// The client's fault, which the handler did not handle: it could not read the request's body.
+    Body(BodyFault),
+    /// The handler reported that something took too long.
+    Timeout,
+    /// The handler reported that something is unavailable at the moment.
+    Unavailable,
+    /// The handler gave no answer, one that can't be sent, or reported another error.
+    Failed,
+}
+
+/// The head of a handler's answer, or why there is none. The second text of an error is for the log.
+type Answer = Result<http_response::Parts, (HandlerError, String)>;
+
+/// What a call and its client share.
+struct Exchange {
+    request: Arc<RequestSlot>,
+    response: Arc<ResponseSlot>,
+}
+
+impl Exchange {
+    /// Ends the exchange on the handler's side.
+    fn end(&self, end: HandlerEnd) -> AnswerState {
+        self.request.close();
+        self.response.end(end)
+    }
+}
+
+impl Drop for Exchange {
+    /// Ends an exchange whose call is dropped, also by a panic.
+    fn drop(&mut self) {
+        self.end(HandlerEnd::Failed);
+    }
+}
+
+/// What happens first in the call of a handler.
+enum First {
+    /// The handler has answered, or has dropped its means to answer.
+    Answered(Option<Answer>),
+    /// The call has ended.
+    Ended(Result<(), CallError>),
+}
+
+impl Generation {
+    /// Returns the handler of the mount at index `place`.
+    pub fn mount_target(&self, place: usize) -> Target {
+        self.mounts[place].target
+    }
+
+    /// Returns the counters of the mount at index `place`.
+    pub fn mount_metrics(&self, place: usize) -> &RouteMetrics {
+        &self.mounts[place].metrics
+    }
+
+    /// Returns the name of the mount at index `place` in logs and metrics, such as `/api/*`.
+    pub fn mount_label(&self, place: usize) -> &Arc<str> {
+        &self.mounts[place].label
+    }
+
+    /// Lets the handler `target` answer a request. Returns as soon as the handler has answered; the call goes on beside the answer's body.
+    ///
+    /// If the returned future or the body is dropped, the call goes on for at most [`CLIENT_GRACE`](crate::store::CLIENT_GRACE).
+    ///
+    /// # Errors
+    ///
+    /// Returns [`HandlerError`] if there is no answer that can be sent.
+    pub async fn handle(
+        self: &Arc<Self>,
+        target: Target,
+        request: HandlerRequest,
+    ) -> Result<Response<ResponseBody>, HandlerError> {
+        let HandlerRequest { request, arrival, id, trace, notes, guard } = request;
+        let compartment = self.compartments[target.compartment].clone();
+        let deadline = StreamDeadline::new(arrival, compartment.limits());
+        let (head, body) = request.into_parts();
+        let body = RequestSlot::new(body, compartment.limits().body, deadline.clone());
+        let slot = ResponseSlot::new(head.method == Method::HEAD, deadline.clone());
+        let call =
+            CallContext::within_trace(id, Deadline::Stream(deadline), CallOrigin::Route, trace).with_request(notes);
+        let log = Arc::new(HandlerLog { compartment, target, call: call.clone() });
+
+        let (answer, mut answered) = oneshot::channel();
+        // Dropped after the work, which becomes a task if it is dropped before its end.
+        let mut response = ResponseBody::new(slot.clone(), guard.clone());
+        let exchange = Exchange { request: body.clone(), response: slot };
+        let request = Request::from_parts(head, HandlerInput(body.clone()));
+        let mut work = detached(self.clone().run_handler(call, request, exchange, answer, (log.clone(), guard)));
+        let first = poll_fn(|context| {
+            if let Poll::Ready(ended) = Pin::new(&mut work).poll(context) {
+                return Poll::Ready(First::Ended(ended));
+            }
+            Pin::new(&mut answered).poll(context).map(|answer| First::Answered(answer.ok()))
+        });
+        let (answer, ended) = match first.await {
+            First::Answered(answer) => (answer, None),
+            First::Ended(ended) => (answered.try_recv().ok(), Some(ended)),
+        };
+        let error = match (answer, ended) {
+            (Some(Ok(head)), None) => return Ok(Response::from_parts(head, response)),
+            (Some(Ok(head)), Some(_)) if response.is_complete() => {
+                response.release();
+                return Ok(Response::from_parts(head, response));
+            }
+            // Nothing of the answer was sent yet, so the client can still learn that the handler failed.
+            (_, Some(Err(error))) => HandlerError::Call(error),
+            (Some(Err((error, reason))), _) => {
+                log.warn(&format_args!("the handler's answer is an error: {reason}"));
+                error
+            }
+            (Some(Ok(_)), Some(Ok(()))) => HandlerError::Failed,
+            (None, _) => {
+                log.warn(&"the handler gave no answer");
+                HandlerError::Failed
+            }
+        };
+        Err(match (&error, body.fault()) {
+            (
+                HandlerError::Call(CallError::Trap { .. } | CallError::Exit { .. }) | HandlerError::Failed,
+                Some(fault),
+            ) => HandlerError::Body(fault),
+            _ => error,
+        })
+    }
+
+    /// Runs the call of a handler to its end. The head of its answer goes to `answer`.
+    async fn run_handler(
+        self: Arc<Self>,
+        call: CallContext,
+        request: Request<HandlerInput>,
+        exchange: Exchange,
+        answer: oneshot::Sender<Answer>,
+        (log, _guard): (Arc<HandlerLog>, Arc<dyn Any + Send + Sync>),
+    ) -> Result<(), CallError> {
+        let HandlerLog { compartment, target, .. } = &*log;
+        let deadline = call.deadline.clone();
+        let admitted = self.run_until_cut_off(deadline.bound(self.admit(*target, call))).await;
+        let mut lease = match admitted.flatten() {
+            Some(Ok(lease)) => lease,
+            Some(Err(error)) => return log.failed(error),
+            None => return log.failed(compartment.deadline_error(target.function)),
+        };
+        // Declared after the lease and so dropped before it: what the handler has written must be taken while its store is there.
+        let exchange = exchange;
+        let ran = {
+            let start = p2::start(request, exchange.response.clone(), answer);
+            let mut running = pin!(self.run_until_cut_off(lease.handle(start)));
+            let step = poll_fn(|context| {
+                let polled = running.as_mut().poll(context);
+                if polled.is_pending() {
+                    exchange.response.poll_discard(context);
+                }
+                polled
+            });
+            step.await
+        };
+        let end = match &ran {
+            Some(Ok(())) => HandlerEnd::Returned,
+            Some(Err(_)) => HandlerEnd::Failed,
+            None => HandlerEnd::CutOff,
+        };
+        let state = exchange.end(end);
+        if let Some(BodyFault::TooLarge(_)) = exchange.request.fault() {
+            compartment.report_large_body(target.function, &log.call.request, &log.call.trace);
+        }
+        if exchange.response.is_exceeded() {
+            log.warn(&"the handler's answer is longer than its `content-length`: the rest was cut off");
+        }
+        let Some(called) = ran else {
+            let late = compartment.deadline_error(target.function);
+            // A stream of events ends cleanly: that is no failure.
+            return if state == AnswerState::Complete { Err(late) } else { log.failed(late) };
+        };
+        if called.is_err() && log.is_abandoned() {
+            log.left();
+            return Err(compartment.deadline_error(target.function));
+        }
+        let ((), lease) = match lease.finish(called) {
+            Ok(finished) => finished,
+            Err(error) => return log.failed(error),
+        };
+        if state == AnswerState::Unfinished && !log.is_abandoned() {
+            log.warn(&"the handler returned and had not finished the body of its answer: the answer was cut off");
+        }
+        lease.put_back();
+        Ok(())
+    }
+}
+
+/// Logs and counts how the call of a handler went.
+struct HandlerLog {
+    compartment: Arc<Compartment>,
+    target: Target,
+    call: CallContext,
+}
+
+impl HandlerLog {
+    fn warn(&self, what: &dyn std::fmt::Display) {
+        self.compartment.warn_about(self.target.function, what, &self.call);
+    }
+
+    /// Counts a call that failed, and returns its error. A call whose client has gone has not failed.
+    fn failed(&self, error: CallError) -> Result<(), CallError> {
+        if !self.is_abandoned() {
+            self.compartment.metrics().count_failure(error.kind());
+        }
+        Err(error)
+    }
+
+    /// Whether the client has gone away.
+    fn is_abandoned(&self) -> bool {
+        matches!(&self.call.deadline, Deadline::Stream(stream) if stream.is_abandoned())
+    }
+
+    /// Logs that the call of a client that has gone away was ended, by its deadline or by a handler that can't go on without a client.
+    fn left(&self) {
+        let (request, trace) = (&*self.call.request, self.call.trace.id());
+        tracing::debug!(target: "handler", request, %trace, "the client went away, and the handler's call was ended");
+    }
+}

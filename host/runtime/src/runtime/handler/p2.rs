@@ -1,0 +1,78 @@
+//! Calls a handler of `wasi:http` 0.2: the interface `wasi:http/incoming-handler`.
+
+use std::sync::Arc;
+
+use ::http::{Request, uri};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+use wasmtime::Store;
+use wasmtime::component::{Func, Resource};
+use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
+use wasmtime_wasi_http::{Error, WasiHttpView as _};
+
+use super::request::{BodyFault, HandlerInput};
+use super::response::ResponseSlot;
+use super::{Answer, HandlerError};
+use crate::store::InstanceState;
+
+impl From<BodyFault> for Error {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge(limit) => Self::HttpRequestBodySize(Some(limit)),
+            BodyFault::TooSlow => Self::ConnectionReadTimeout,
+            BodyFault::CutOff => Self::ConnectionTerminated,
+            BodyFault::NoRoom => Self::ConnectionLimitReached,
+        }
+    }
+}
+
+/// The parameters of `handle`.
+type Parameters = (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>);
+
+/// Returns what calls the function `handle` of an instance for a request. The head of the handler's answer goes to `answer`, and its body to
+/// `slot`.
+pub(super) fn start(
+    request: Request<HandlerInput>,
+    slot: Arc<ResponseSlot>,
+    answer: oneshot::Sender<Answer>,
+) -> impl for<'s> FnOnce(&'s mut Store<InstanceState>, Func) -> BoxFuture<'s, wasmtime::Result<()>> + Send {
+    move |store, function| {
+        let work = async move {
+            let scheme = if request.uri().scheme() == Some(&uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
+            let mut http = store.data_mut().http();
+            let request = http.new_incoming_request(scheme, request)?;
+            let outparam = http.new_response_outparam_from_callback(move |answered| {
+                let head = match answered {
+                    Ok(response) => {
+                        let (mut head, body) = response.into_parts();
+                        let unfit = |reason: &str| (HandlerError::Failed, reason.to_owned());
+                        slot.answer(&mut head, body).map(|()| head).map_err(unfit)
+                    }
+                    Err(code) => Err((error_of(&code), format!("{code:?}"))),
+                };
+                // This fails if the client has gone away. The slot knows that, too.
+                let _ = answer.send(head);
+            })?;
+            let handle = function.typed::<Parameters, ()>(&*store)?;
+            handle.call_async(&mut *store, (request, outparam)).await
+        };
+        work.boxed()
+    }
+}
+
+/// Returns what an error code says to a client: that something took too long, that something is unavailable, or nothing in particular.
+fn error_of(code: &ErrorCode) -> HandlerError {
+    match code {
+        ErrorCode::DnsTimeout
+        | ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionReadTimeout
+        | ErrorCode::ConnectionWriteTimeout
+        | ErrorCode::HttpResponseTimeout => HandlerError::Timeout,
+        ErrorCode::DestinationUnavailable | ErrorCode::ConnectionRefused | ErrorCode::ConnectionLimitReached => {
+            HandlerError::Unavailable
+        }
+        _ => HandlerError::Failed,
+    }
+}
