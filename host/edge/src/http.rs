@@ -1,5 +1,5 @@
-//! The data listener: it turns HTTP requests into calls of module functions, and their results into responses. Modules never see HTTP
-//! (invariant 9 in `ARCHITECTURE.md`).
+//! The data listener: it turns HTTP requests into calls of module functions, and their results into responses. Modules with routes never see
+//! HTTP (invariant 9 in `ARCHITECTURE.md`); mounted modules answer whole requests.
 //!
 //! A request takes the current generation once and stays on it (invariant 3). Routes belong to a generation, so the listener does not use
 //! axum's router. It uses only axum's request and response types.
@@ -11,6 +11,7 @@ pub mod details;
 pub mod head;
 pub mod media;
 mod context;
+mod mount;
 pub mod panics;
 mod parameters;
 pub mod server;
@@ -34,6 +35,7 @@ use watertight_telemetry::table::CallOrigin;
 use answer::HostProblem;
 use context::RequestContext;
 use details::Failure;
+use mount::MountedRequest;
 use server::{Connection, CountedResponse, PermitShare, RequestBody};
 
 pub use context::{drop_body, request_id};
@@ -52,6 +54,31 @@ struct InFlightPermit {
     _permit: OwnedSemaphorePermit,
     _share: PermitShare,
     _generation: InFlight,
+}
+
+/// What answers a request: the index of a route or of a mount in its generation.
+#[derive(Debug, Clone, Copy)]
+enum Answerer {
+    Route(usize),
+    Mount(usize),
+}
+
+/// The answer to a request.
+struct Answer {
+    response: Response<Body>,
+    /// Whether the body is still being made while it is sent. Otherwise it is whole and in memory.
+    is_stream: bool,
+}
+
+impl From<Response<Body>> for Answer {
+    fn from(response: Response<Body>) -> Self {
+        Self { response, is_stream: false }
+    }
+}
+
+/// Whether a mount takes a request, whose normalized path is `path`.
+fn is_mounted<B>(generation: &Generation, request: &Request<B>, path: &str) -> bool {
+    matches!(generation.routes.find(request.method(), path), RouteMatch::Mount(..))
 }
 
 /// The state that all requests of the data listener share.
@@ -81,10 +108,10 @@ impl DataListener {
         let on = generation.enter();
         let context = RequestContext::new(&request, &generation);
         let connection = request.body().connection().clone();
-        let mut route = None;
-        let answered = match head::check(&request) {
+        let mut found = None;
+        let answered = match head::check_for(&request, |path| is_mounted(&generation, &request, path)) {
             Ok(()) => {
-                let answer = self.route_and_call(request, &context, &generation, on, &mut route);
+                let answer = self.route_and_call(request, &context, &generation, on, &mut found);
                 panics::catch_panic(answer).await.unwrap_or_else(|panic| {
                     context.record_panic(&panic, &generation);
                     Err(HostProblem::HostFailed.into())
@@ -92,15 +119,15 @@ impl DataListener {
             }
             Err(failure) => Err(failure),
         };
-        let mut response = answered.unwrap_or_else(|failure| failure.into_response_for(&context.id));
-        let held = match response.body().size_hint().lower() {
-            0 => None,
-            length => connection.hold(length).ok(),
-        };
-        if held.is_none() && !response.body().is_end_stream() {
+        let answer = answered.unwrap_or_else(|failure| failure.into_response_for(&context.id).into());
+        let Answer { mut response, is_stream } = answer;
+        // Of a stream, only its buffers are in memory.
+        let length = if is_stream { 0 } else { response.body().size_hint().lower() };
+        let held = (length > 0).then(|| connection.hold(length).ok());
+        if let Some(None) = held {
             response = Failure::from(HostProblem::Overloaded).into_response_for(&context.id);
         }
-        CountedResponse { response: context.finish(response, &generation, route), held }
+        CountedResponse { response: context.finish(response, &generation, found), held: held.flatten() }
     }
 
     /// Takes a permit for one request in flight. Returns `None` if no permit is free, or if `connection` already has at least as many
@@ -111,27 +138,36 @@ impl DataListener {
         Some(InFlightPermit { _permit: permit, _share: share, _generation: on })
     }
 
-    /// Finds the route of a request, reads its body, calls the function, and encodes the result. Sets `found` to the index of the route
-    /// as soon as it is known.
+    /// Finds the route or the mount of a request, and lets it answer. Sets `found` as soon as it is known.
     async fn route_and_call(
         &self,
         request: Request<RequestBody>,
         context: &RequestContext,
         generation: &Arc<Generation>,
         on: InFlight,
-        found: &mut Option<usize>,
-    ) -> Result<Response<Body>, Failure> {
+        found: &mut Option<Answerer>,
+    ) -> Result<Answer, Failure> {
         let (head, body) = request.into_parts();
         let connection = body.connection().clone();
-        let path = head::normalize_path(head.uri.path());
-        let (index, route, path) = match generation.routes.find(&head.method, &path) {
+        let plain = head::normalize_path(head.uri.path());
+        let (index, route, path) = match generation.routes.find(&head.method, &plain) {
             RouteMatch::Route(index, route, path) => (index, route, path),
+            RouteMatch::Mount(place, mount) => {
+                drop(plain);
+                *found = Some(Answerer::Mount(place));
+                let mounted = MountedRequest { generation, place, mount, head, body };
+                mounted.check_length(context)?;
+                // The body flows while the handler runs, so the permit is taken before it.
+                let permit = self.acquire_permit(&connection, on).ok_or(HostProblem::Overloaded)?;
+                // Boxed, so that requests to routes don't carry the state of a handler's exchange.
+                return Box::pin(mounted.answer(context, permit)).await;
+            }
             RouteMatch::OtherMethods(allow) => {
                 return Err(Failure::from(HostProblem::MethodNotAllowed).with_header(header::ALLOW, allow));
             }
             RouteMatch::Nothing => return Err(HostProblem::NoSuchPath.into()),
         };
-        *found = Some(index);
+        *found = Some(Answerer::Route(index));
         panic_point("http::answer");
         let target = generation.route_target(index);
         let deadline = context.arrival + generation.time(target);
@@ -164,6 +200,6 @@ impl DataListener {
             })
         };
         let response = generation.offload(target, || result.map_err(Failure::from).and_then(write));
-        response.map_err(|failure| answer::storage_full_if_server_error(failure, &notes))
+        response.map(Answer::from).map_err(|failure| answer::storage_full_if_server_error(failure, &notes))
     }
 }

@@ -6,7 +6,11 @@ use std::time::Duration;
 use axum::http::Method;
 
 use super::head;
+use watertight_model::config;
 use watertight_telemetry::logged_path;
+
+/// The name of all methods that the host does not know, so that clients cannot create arbitrary names.
+const OTHER: &str = "_OTHER";
 
 /// The fields of one line of the access log.
 pub struct Line<'a, T> {
@@ -50,9 +54,15 @@ impl<T: fmt::Display> Line<'_, T> {
     }
 }
 
+/// Returns the name of a method that a route can have, and `_OTHER` for any other.
+pub(super) fn static_method_name(method: &Method) -> &'static str {
+    let mut names = config::Method::ALL.iter().map(|known| known.as_str());
+    names.find(|name| *name == method.as_str()).unwrap_or(OTHER)
+}
+
 /// Returns the name of a method for log lines and spans. An unknown method becomes `_OTHER`, so that clients cannot create arbitrary
 /// names.
 pub fn method_name(method: &Method) -> &str {
     let is_known = head::is_implemented(method) || *method == Method::CONNECT || *method == Method::TRACE;
-    if is_known { method.as_str() } else { "_OTHER" }
+    if is_known { method.as_str() } else { OTHER }
 }

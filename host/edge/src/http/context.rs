@@ -10,7 +10,7 @@ use hyper::body::Body as _;
 use super::access::{Line, method_name};
 use super::panics::PanicMessage;
 use super::server::RequestBody;
-use super::{GENERATION, REQUEST_ID, TRACEPARENT, TRACESTATE};
+use super::{Answerer, GENERATION, REQUEST_ID, TRACEPARENT, TRACESTATE};
 use watertight_runtime::runtime::Generation;
 use watertight_telemetry::{Span, Trace, logged_path};
 
@@ -54,26 +54,27 @@ impl RequestContext {
         );
     }
 
-    /// Completes the response's headers, and records the response in metrics, the access log and the trace. `route` is the index of the
-    /// route that answered, if one matched.
+    /// Completes the response's headers, and records the response in metrics, the access log and the trace. `answerer` is the route or the
+    /// mount that answered, if one matched.
     pub(super) fn finish(
         self,
         mut response: Response<Body>,
         generation: &Generation,
-        route: Option<usize>,
+        answerer: Option<Answerer>,
     ) -> Response<Body> {
         let (status, time) = (response.status().as_u16(), self.arrival.elapsed());
-        let metrics = match route {
-            Some(place) => generation.route_metrics(place),
+        let metrics = match answerer {
+            Some(Answerer::Route(place)) => generation.route_metrics(place),
+            Some(Answerer::Mount(place)) => generation.mount_metrics(place),
             None => generation.telemetry().unrouted(),
         };
+        let route = answerer.map(|answerer| answerer.path(generation));
         metrics.record_answer(status, time);
         let headers = response.headers_mut();
         headers.insert(&REQUEST_ID, HeaderValue::from_str(&self.id).expect("request ids are printable ASCII"));
         headers.insert(&GENERATION, generation.number.0.into());
         let trace = HeaderValue::from_bytes(&self.trace.to_traceparent()).expect("hexadecimal digits are header text");
         headers.insert(&TRACEPARENT, trace);
-        debug_assert!(!headers.contains_key(header::SERVER), "nothing says what runs here");
         if self.method == Method::HEAD {
             drop_body(&mut response);
         }
@@ -81,7 +82,7 @@ impl RequestContext {
         let line = Line {
             listener: "data",
             method: &self.method,
-            route: route.map(|place| &*generation.routes.routes()[place].path),
+            route,
             path: self.uri.path(),
             status,
             bytes: response.body().size_hint().exact(),
@@ -92,17 +93,30 @@ impl RequestContext {
         };
         line.write();
         if let Some(span) = self.span {
-            record(span, request, status, generation, route);
+            let method = match answerer {
+                Some(Answerer::Route(place)) => generation.routes.routes()[place].method.as_str(),
+                _ => method_name(&self.method),
+            };
+            record(span, request, status, generation, route.map(|path| (method, path)));
         }
         response
     }
 }
 
-fn record(mut span: Span, request: &str, status: u16, generation: &Generation, route: Option<usize>) {
-    if let Some(place) = route {
-        let route = &generation.routes.routes()[place];
-        span.name(format!("{} {}", route.method.as_str(), route.path));
-        span.set("http.route", route.path.to_string());
+impl Answerer {
+    /// Returns the template of the paths that the route or the mount answers.
+    fn path(self, generation: &Generation) -> &str {
+        match self {
+            Self::Route(place) => &generation.routes.routes()[place].path,
+            Self::Mount(place) => generation.mount_label(place),
+        }
+    }
+}
+
+fn record(mut span: Span, request: &str, status: u16, generation: &Generation, route: Option<(&str, &str)>) {
+    if let Some((method, path)) = route {
+        span.name(format!("{method} {path}"));
+        span.set("http.route", path.to_owned());
     }
     span.set("http.response.status_code", i64::from(status));
     span.set("watertight.request", request.to_owned());

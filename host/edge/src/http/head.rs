@@ -11,7 +11,8 @@ use super::answer::HostProblem;
 use super::details::{Failure, RequestFault};
 use watertight_model::config::is_path_character;
 
-/// The methods that a route can have. Every other method is answered 501 (RFC 9110, section 9.1), including CONNECT and TRACE.
+/// The methods that a route can have. Every other method is answered 501 (RFC 9110, section 9.1), including CONNECT and TRACE, unless a mount
+/// takes it.
 const IMPLEMENTED: [Method; 7] =
     [Method::GET, Method::POST, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
@@ -26,7 +27,19 @@ pub fn is_implemented(method: &Method) -> bool {
 ///
 /// 501 for a method or a transfer coding that is not implemented. 400, with every fault, for anything else.
 pub fn check<B>(request: &Request<B>) -> Result<(), Failure> {
-    if !is_implemented(request.method()) {
+    check_for(request, |_| false)
+}
+
+/// Checks a request as [`check`] does. A method that is not implemented is no fault if `takes_method` says so for the normalized path. It
+/// is never asked about CONNECT, which would make the connection a tunnel.
+///
+/// # Errors
+///
+/// See [`check`].
+pub(super) fn check_for<B>(request: &Request<B>, takes_method: impl FnOnce(&str) -> bool) -> Result<(), Failure> {
+    let method = request.method();
+    let is_taken = || *method != Method::CONNECT && takes_method(&normalize_path(request.uri().path()));
+    if !is_implemented(method) && !is_taken() {
         return Err(HostProblem::UnknownMethod.into());
     }
     // An empty `Vec` does not allocate, so a correct request costs nothing here.

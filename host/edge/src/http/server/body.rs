@@ -1,8 +1,9 @@
 //! Request and response bodies of a listener. A request body must make progress. The bytes of a response count as held until the client
-//! has taken them.
+//! has taken them, unless the response is a stream, which is made while it is sent.
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
@@ -24,6 +25,8 @@ pub struct RequestBody {
     connection: Arc<Connection>,
     timer: ProgressTimer,
     held: Option<HeldBytes>,
+    /// Whether the time limit for progress holds no longer. `None` if it always holds.
+    is_unlimited: Option<Arc<AtomicBool>>,
 }
 
 enum Source {
@@ -60,7 +63,14 @@ impl RequestBody {
 
     fn new(source: Source, connection: Arc<Connection>) -> Self {
         let timer = ProgressTimer::new(connection.listener().limits().progress_timeout);
-        Self { source, connection, timer, held: None }
+        Self { source, connection, timer, held: None, is_unlimited: None }
+    }
+
+    /// Lets the time limit for progress end once `answered` is true. The limits of streams hold from then on: whoever reads the body applies
+    /// them.
+    pub(in crate::http) fn without_stall_limit_once(mut self, answered: Arc<AtomicBool>) -> Self {
+        self.is_unlimited = Some(answered);
+        self
     }
 
     /// The connection on which the request arrived.
@@ -122,6 +132,10 @@ impl hyper::body::Body for RequestBody {
             Poll::Ready(other) => {
                 this.timer.clear();
                 Poll::Ready(other)
+            }
+            Poll::Pending if this.is_unlimited.as_ref().is_some_and(|unlimited| unlimited.load(Relaxed)) => {
+                this.timer.clear();
+                Poll::Pending
             }
             Poll::Pending => {
                 ready!(this.timer.poll_stalled(context));

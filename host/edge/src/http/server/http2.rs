@@ -180,6 +180,10 @@ impl Stream {
             self.timer.moved(room);
             is_over = body.is_end_stream();
             stream.send_data(piece, is_over).map_err(|_| StreamEnded)?;
+            if !body.has_rest() {
+                // The client has accepted the whole chunk. The next chunk of a stream may come much later, and waits anew.
+                self.timer.clear();
+            }
         }
         Ok(())
     }

@@ -1,0 +1,193 @@
+//! Requests that a mounted module answers by a handler of its own. Bodies flow both ways; the host reads neither.
+//!
+//! The handler gets the request as the client sent it. The host adds the request's id and its position in the trace, and takes the mount's
+//! path away if the mount says so.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use axum::body::{Body, Bytes};
+use axum::http::request::Parts;
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderName, HeaderValue, Request, Uri, header};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Frame, SizeHint};
+
+use super::access::static_method_name;
+use super::answer::{self, HostProblem};
+use super::context::RequestContext;
+use super::details::Failure;
+use super::server::{BodyError, HeldBytes, RequestBody};
+use super::{Answer, InFlightPermit, REQUEST_ID, TRACEPARENT};
+use watertight_graph::routes::Mount;
+use watertight_runtime::runtime::{BodyFault, Generation, HandlerError, HandlerRequest, Target};
+use watertight_runtime::store::{RequestInfo, RequestNotes};
+
+/// The header in which a handler finds the mount's path, if the mount takes it away from the request's path.
+static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+/// The host of a request that names none, which only HTTP/1.0 permits. A handler always gets one.
+const NO_HOST: HeaderValue = HeaderValue::from_static("localhost");
+
+/// A request that matched a mount.
+pub(super) struct MountedRequest<'a> {
+    /// The generation that answers.
+    pub(super) generation: &'a Arc<Generation>,
+    /// The index of the mount.
+    pub(super) place: usize,
+    /// The mount.
+    pub(super) mount: &'a Mount,
+    /// The head of the request.
+    pub(super) head: Parts,
+    /// The body of the request.
+    pub(super) body: RequestBody,
+}
+
+impl MountedRequest<'_> {
+    /// Returns the failure to answer at once, if the request says that its body is larger than its handler's limit.
+    pub(super) fn check_length(&self, context: &RequestContext) -> Result<(), Failure> {
+        let target = self.target();
+        let limit = self.generation.body_limit(target);
+        if self.body.size_hint().lower() > limit {
+            self.generation.report_large_body(target, &context.id, &context.trace);
+            return Err(HostProblem::BodyTooLarge { limit }.into());
+        }
+        Ok(())
+    }
+
+    /// Lets the handler answer the request. `permit` is held until the exchange has ended.
+    pub(super) async fn answer(self, context: &RequestContext, permit: InFlightPermit) -> Result<Answer, Failure> {
+        let target = self.target();
+        let Self { generation, place, mount, mut head, body } = self;
+        prepare(&mut head, mount, context);
+        let notes = RequestNotes::new(RequestInfo {
+            method: static_method_name(&head.method),
+            route: generation.mount_label(place).clone(),
+            uri: context.uri.clone(),
+            generation: generation.number,
+        });
+        let is_answered = Arc::new(AtomicBool::new(false));
+        let body = Upload { body: body.without_stall_limit_once(is_answered.clone()), held: None };
+        let request = HandlerRequest {
+            request: Request::from_parts(head, body.boxed_unsync()),
+            arrival: context.arrival,
+            id: context.id.clone(),
+            trace: context.trace.clone(),
+            notes: notes.clone(),
+            guard: Arc::new(permit),
+        };
+        let answered = generation.handle(target, request).await;
+        is_answered.store(true, Relaxed);
+        match answered {
+            Ok(response) => {
+                let is_stream = !response.body().is_complete();
+                Ok(Answer { response: response.map(Body::new), is_stream })
+            }
+            Err(error) => Err(answer::storage_full_if_server_error(failure(error), &notes)),
+        }
+    }
+
+    fn target(&self) -> Target {
+        self.generation.mount_target(self.place)
+    }
+}
+
+fn failure(error: HandlerError) -> Failure {
+    match error {
+        HandlerError::Call(error) => error.into(),
+        HandlerError::Body(BodyFault::TooLarge(limit)) => HostProblem::BodyTooLarge { limit }.into(),
+        HandlerError::Body(BodyFault::TooSlow) => HostProblem::BodyTooSlow.into(),
+        HandlerError::Body(BodyFault::CutOff) => HostProblem::BodyCutOff.into(),
+        HandlerError::Body(BodyFault::NoRoom) => HostProblem::Overloaded.into(),
+        HandlerError::Timeout => HostProblem::Deadline.into(),
+        HandlerError::Unavailable => HostProblem::Unavailable.into(),
+        HandlerError::Failed => HostProblem::ModuleFailed.into(),
+    }
+}
+
+/// Changes the head of a request to the one that its handler sees.
+fn prepare(head: &mut Parts, mount: &Mount, context: &RequestContext) {
+    if mount.strip && *mount.path != *"/" {
+        head.uri = without_prefix(&head.uri, &mount.path);
+        let prefix = HeaderValue::from_str(&mount.path).expect("the path of a mount is header text");
+        head.headers.insert(&FORWARDED_PREFIX, prefix);
+    }
+    let id = HeaderValue::from_str(&context.id).expect("request ids are printable ASCII");
+    head.headers.insert(&REQUEST_ID, id);
+    let trace = HeaderValue::from_bytes(&context.trace.to_traceparent()).expect("hexadecimal digits are header text");
+    head.headers.insert(&TRACEPARENT, trace);
+    if head.uri.authority().is_none() && !head.headers.contains_key(header::HOST) {
+        head.headers.insert(header::HOST, NO_HOST);
+    }
+}
+
+/// Returns a request's target without the path of its mount. The client may have written that path in another way, such as `/%61` for `/a`,
+/// but with as many segments.
+fn without_prefix(uri: &Uri, prefix: &str) -> Uri {
+    let whole = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let (path, query) = whole.split_at(whole.find('?').unwrap_or(whole.len()));
+    let rest = path.match_indices('/').nth(prefix.matches('/').count()).map_or("/", |(at, _)| &path[at..]);
+    let rest = PathAndQuery::try_from(format!("{rest}{query}")).expect("a part of a path is a path");
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(rest);
+    Uri::from_parts(parts).expect("the target has the parts that it had before")
+}
+
+/// The body of a request on its way to a handler. Only the last piece counts as held in memory for the client.
+struct Upload {
+    body: RequestBody,
+    held: Option<HeldBytes>,
+}
+
+impl hyper::body::Body for Upload {
+    type Data = Bytes;
+    type Error = BodyFault;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyFault>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        // The handler has read the piece before this one.
+        self.held = self.body.held();
+        Poll::Ready(frame.map(|frame| {
+            frame.map_err(|error| match error {
+                BodyError::Stalled => BodyFault::TooSlow,
+                BodyError::NoRoom(_) => BodyFault::NoRoom,
+                BodyError::Http1(_) | BodyError::Http2(_) => BodyFault::CutOff,
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_mount_is_taken_away_segment_by_segment() {
+        for (target, prefix, rest) in [
+            ("/a", "/a", "/"),
+            ("/a/", "/a", "/"),
+            ("/a?q", "/a", "/?q"),
+            ("/a/b/c?q=/x", "/a", "/b/c?q=/x"),
+            ("/%61/b%2Fc", "/a", "/b%2Fc"),
+            ("/a/b", "/a/b", "/"),
+            ("/a/b//c", "/a/b", "//c"),
+            ("http://host/a/b", "/a", "http://host/b"),
+            ("/a?/b", "/a", "/?/b"),
+        ] {
+            let target: Uri = target.parse().expect("a target");
+            assert_eq!(without_prefix(&target, prefix), rest, "{target}");
+        }
+    }
+}
