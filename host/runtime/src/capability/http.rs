@@ -15,8 +15,8 @@ use wasmtime_wasi_http::{
     WasiHttpNamedView, WasiHttpView,
 };
 
-use super::{Capability, CapabilityLinker, ModuleContext, SharedData, StoreState, declaration_of};
-use crate::store::{CallContext, Deadline, GuestLog, InstanceState, LogBudget};
+use super::{Capability, CapabilityLinker, ModuleContext, SharedData, StoreState, declaration_of, wasi};
+use crate::store::{CallContext, Deadline, GuestLog, InstanceState, LogBudget, ModuleIndex};
 use outbound::OutboundClient;
 use watertight_model::config::OutboundConfig;
 use watertight_model::config::capability::Declaration;
@@ -99,16 +99,34 @@ impl Hooks {
             trace: call.trace.clone(),
             budget: state.log_budget().clone(),
         };
-        let mut context = WasiHttpCtx::new();
-        context.set_field_size_limit(MAX_FIELDS);
-        Self { context, hooks: Hooks { outgoing, voice, deadline: call.deadline.clone() } }
+        let outgoing = module.and_then(|module| state.shared::<Arc<OutboundClient>>(module).ok().cloned());
+        Self { outgoing, voice, deadline: call.deadline.clone() }
+    }
+
+    fn begin_call(&mut self, call: &CallContext) {
+        let Self { voice, deadline, .. } = self;
+        (voice.request, voice.trace, *deadline) = (call.request.clone(), call.trace.clone(), call.deadline.clone());
     }
 }
 
 impl StoreState for HttpState {
     fn begin_call(&mut self, call: &CallContext) {
-        let Hooks { voice, deadline, .. } = &mut self.hooks;
-        (voice.request, voice.trace, *deadline) = (call.request.clone(), call.trace.clone(), call.deadline.clone());
+        let modules = self.modules.iter_mut().map(|(_, hooks)| hooks);
+        modules.chain([&mut self.shared]).for_each(|hooks| hooks.begin_call(call));
+    }
+}
+
+impl WasiHttpNamedView for InstanceState {
+    /// Returns the context of a module that sends requests.
+    fn http(&mut self, id: NamedId) -> WasiHttpCtxView<'_> {
+        let index = wasi::module_of(id);
+        let place = |state: &HttpState| state.modules.iter().position(|(module, _)| *module == index);
+        let found = self.find_local::<HttpState>().and_then(place);
+        let created = found.is_none().then(|| (index, Hooks::new(self, Some(index))));
+        let (HttpState { context, modules, .. }, table) = self.local_and_resources(HttpState::new);
+        modules.extend(created);
+        let place = found.unwrap_or(modules.len() - 1);
+        WasiHttpCtxView { hooks: &mut modules[place].1, table, ctx: context }
     }
 }
 
@@ -125,6 +143,10 @@ type Answer = Result<(::http::Response<WasiBody>, Box<dyn Future<Output = Result
 
 impl WasiHttpHooks for Hooks {
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        MAX_PIECE
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         MAX_PIECE
     }
 

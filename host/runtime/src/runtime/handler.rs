@@ -22,7 +22,7 @@ use super::{Generation, Target, detached};
 use crate::store::{CallContext, CallError, Deadline, RequestNotes, StreamDeadline};
 use request::{HandlerInput, RequestSlot};
 use response::{AnswerState, HandlerEnd, ResponseSlot};
-use watertight_telemetry::table::{CallFailure, CallOrigin};
+use watertight_telemetry::table::CallOrigin;
 use watertight_telemetry::{RouteMetrics, Trace};
 
 pub use request::{BodyFault, RequestBody};

@@ -10,7 +10,7 @@ use wasmtime::Store;
 use wasmtime::component::{Func, Resource};
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
-use wasmtime_wasi_http::{Error, WasiHttpView as _};
+use wasmtime_wasi_http::{Error, WasiHttpView};
 
 use super::request::{BodyFault, HandlerInput};
 use super::response::ResponseSlot;
@@ -41,7 +41,7 @@ pub(super) fn start(
     move |store, function| {
         let work = async move {
             let scheme = if request.uri().scheme() == Some(&uri::Scheme::HTTPS) { Scheme::Https } else { Scheme::Http };
-            let mut http = store.data_mut().http();
+            let mut http = WasiHttpView::http(store.data_mut());
             let request = http.new_incoming_request(scheme, request)?;
             let outparam = http.new_response_outparam_from_callback(move |answered| {
                 let head = match answered {
