@@ -132,7 +132,7 @@ impl Generation {
             let target = *targets.get(&name).expect("a mount was bound to a handler that linking found");
             let label = handler::mount_label(&mount.path);
             let metrics = telemetry.route(handler::ANY_METHOD, &label, &[StatusCode::OK.as_u16()]);
-            handler::MountTarget { target, metrics, label }
+            handler::MountTarget { target, version: mount.version, metrics, label }
         };
         let mounts = routes.mounts().iter().map(mount).collect();
         let cut_off = CancellationToken::new();

@@ -58,7 +58,6 @@ impl MountedRequest<'_> {
 
     /// Lets the handler answer the request. `permit` is held until the exchange has ended.
     pub(super) async fn answer(self, context: &RequestContext, permit: InFlightPermit) -> Result<Answer, Failure> {
-        let target = self.target();
         let Self { generation, place, mount, mut head, body } = self;
         prepare(&mut head, mount, context);
         let notes = RequestNotes::new(RequestInfo {
@@ -77,7 +76,7 @@ impl MountedRequest<'_> {
             notes: notes.clone(),
             guard: Arc::new(permit),
         };
-        let answered = generation.handle(target, request).await;
+        let answered = generation.handle(self.place, request).await;
         is_answered.store(true, Relaxed);
         match answered {
             Ok(response) => {

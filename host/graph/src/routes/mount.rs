@@ -28,7 +28,7 @@ impl HandlerVersion {
     /// All versions.
     const ALL: [Self; 2] = [Self::P2, Self::P3];
     /// The versions whose handlers this host serves. Every check, note and message asks here.
-    pub const SERVED: &[Self] = &[Self::P2];
+    pub const SERVED: &[Self] = &[Self::P2, Self::P3];
 
     /// Returns the version of the HTTP handler `interface`. `None` if it is no handler, or one of another version.
     pub fn of(interface: &InterfaceName) -> Option<Self> {

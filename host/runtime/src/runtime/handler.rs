@@ -4,6 +4,7 @@
 //! of its request until the handler has answered, and then in a task of its own, beside the connection that sends the answer.
 
 mod p2;
+mod p3;
 mod request;
 mod response;
 
@@ -15,13 +16,17 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ::http::{Method, Request, Response, response as http_response};
+use futures::future::BoxFuture;
 use tokio::sync::oneshot;
+use wasmtime::Store;
+use wasmtime::component::Func;
 
 use super::compartment::Compartment;
 use super::{Generation, Target, detached};
-use crate::store::{CallContext, CallError, Deadline, RequestNotes, StreamDeadline};
+use crate::store::{CallContext, CallError, Deadline, InstanceState, RequestNotes, StreamDeadline};
 use request::{HandlerInput, RequestSlot};
 use response::{AnswerState, HandlerEnd, ResponseSlot};
+use watertight_graph::routes::HandlerVersion;
 use watertight_telemetry::table::CallOrigin;
 use watertight_telemetry::{RouteMetrics, Trace};
 
@@ -36,6 +41,7 @@ pub(super) const ANY_METHOD: &str = "*";
 /// A mount of a generation: the function of its handler, its counters, and its name in logs and metrics.
 pub(super) struct MountTarget {
     pub(super) target: Target,
+    pub(super) version: HandlerVersion,
     pub(super) metrics: RouteMetrics,
     pub(super) label: Arc<str>,
 }
@@ -78,6 +84,9 @@ pub enum HandlerError {
 
 /// The head of a handler's answer, or why there is none. The second text of an error is for the log.
 type Answer = Result<http_response::Parts, (HandlerError, String)>;
+
+/// Passes a request to the function of a handler in an instance, and runs the function to its end.
+type Start = Box<dyn for<'s> FnOnce(&'s mut Store<InstanceState>, Func) -> BoxFuture<'s, wasmtime::Result<()>> + Send>;
 
 /// What a call and its client share.
 struct Exchange {
@@ -124,7 +133,7 @@ impl Generation {
         &self.mounts[place].label
     }
 
-    /// Lets the handler `target` answer a request. Returns as soon as the handler has answered; the call goes on beside the answer's body.
+    /// Lets the handler of the mount at index `place` answer a request. Returns as soon as the handler has answered; the call goes on beside the answer's body.
     ///
     /// If the returned future or the body is dropped, the call goes on for at most [`CLIENT_GRACE`](crate::store::CLIENT_GRACE).
     ///
@@ -133,9 +142,10 @@ impl Generation {
     /// Returns [`HandlerError`] if there is no answer that can be sent.
     pub async fn handle(
         self: &Arc<Self>,
-        target: Target,
+        place: usize,
         request: HandlerRequest,
     ) -> Result<Response<ResponseBody>, HandlerError> {
+        let MountTarget { target, version, .. } = self.mounts[place];
         let HandlerRequest { request, arrival, id, trace, notes, guard } = request;
         let compartment = self.compartments[target.compartment].clone();
         let deadline = StreamDeadline::new(arrival, compartment.limits());
@@ -151,7 +161,11 @@ impl Generation {
         let mut response = ResponseBody::new(slot.clone(), guard.clone());
         let exchange = Exchange { request: body.clone(), response: slot };
         let request = Request::from_parts(head, HandlerInput(body.clone()));
-        let mut work = detached(self.clone().run_handler(call, request, exchange, answer, (log.clone(), guard)));
+        let start: Start = match version {
+            HandlerVersion::P2 => Box::new(p2::start(request, exchange.response.clone(), answer)),
+            HandlerVersion::P3 => Box::new(p3::start(request, exchange.response.clone(), answer)),
+        };
+        let mut work = detached(self.clone().run_handler(call, start, exchange, (log.clone(), guard)));
         let first = poll_fn(|context| {
             if let Poll::Ready(ended) = Pin::new(&mut work).poll(context) {
                 return Poll::Ready(First::Ended(ended));
@@ -189,13 +203,12 @@ impl Generation {
         })
     }
 
-    /// Runs the call of a handler to its end. The head of its answer goes to `answer`.
+    /// Runs the call of a handler to its end.
     async fn run_handler(
         self: Arc<Self>,
         call: CallContext,
-        request: Request<HandlerInput>,
+        start: Start,
         exchange: Exchange,
-        answer: oneshot::Sender<Answer>,
         (log, _guard): (Arc<HandlerLog>, Arc<dyn Any + Send + Sync>),
     ) -> Result<(), CallError> {
         let HandlerLog { compartment, target, .. } = &*log;
@@ -209,7 +222,6 @@ impl Generation {
         // Declared after the lease and so dropped before it: what the handler has written must be taken while its store is there.
         let exchange = exchange;
         let ran = {
-            let start = p2::start(request, exchange.response.clone(), answer);
             let mut running = pin!(self.run_until_cut_off(lease.handle(start)));
             let step = poll_fn(|context| {
                 let polled = running.as_mut().poll(context);

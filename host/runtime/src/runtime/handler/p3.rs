@@ -1,0 +1,90 @@
+//! Calls a handler of `wasi:http` 0.3: the interface `wasi:http/handler`.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use ::http::header::HOST;
+use ::http::uri::{Parts, Scheme};
+use ::http::{Request, Uri};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+use wasmtime::component::{Func, Resource};
+use wasmtime::{AsContextMut as _, Store};
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p3;
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
+
+use super::request::HandlerInput;
+use super::response::ResponseSlot;
+use super::{Answer, HandlerError};
+use crate::store::InstanceState;
+
+/// The parameters of `handle`.
+type Parameters = (Resource<p3::Request>,);
+/// The result of `handle`.
+type Results = (Result<Resource<p3::Response>, ErrorCode>,);
+
+/// Returns what calls the function `handle` of an instance for a request. The head of the handler's answer goes to `answer`, and its body to
+/// `slot`. The call ends when nothing of the request is left to do in the instance.
+pub(super) fn start(
+    request: Request<HandlerInput>,
+    slot: Arc<ResponseSlot>,
+    answer: oneshot::Sender<Answer>,
+) -> impl for<'s> FnOnce(&'s mut Store<InstanceState>, Func) -> BoxFuture<'s, wasmtime::Result<()>> + Send {
+    move |store, function| {
+        let work = async move {
+            let handle = function.typed::<Parameters, Results>(&*store)?;
+            let request = with_authority(request)?;
+            let http = WasiHttpView::http(store.data_mut());
+            let (request, sent) = p3::Request::from_http(http.hooks, request);
+            let request = http.table.push(request)?;
+            let running = store.run_concurrent(async move |accessor| {
+                let (answered,) = handle.call_concurrent(accessor, (request,)).await?;
+                let head = accessor.with(|mut access| -> wasmtime::Result<Answer> {
+                    let response = match answered {
+                        Ok(response) => response,
+                        Err(code) => return Ok(Err((error_of(&code), format!("{code:?}")))),
+                    };
+                    let response = WasiHttpView::http(access.data_mut()).table.delete(response)?;
+                    let (mut head, body) = response.into_http(access.as_context_mut(), sent)?.into_parts();
+                    let unfit = |reason: &str| (HandlerError::Failed, reason.to_owned());
+                    Ok(slot.answer(&mut head, body).map(|()| head).map_err(unfit))
+                })?;
+                // This fails if the client has gone away. The slot knows that, too.
+                let _ = answer.send(head);
+                poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+                Ok(())
+            });
+            running.await?
+        };
+        work.boxed()
+    }
+}
+
+/// Gives the target of a request its scheme and its host. In HTTP/1.1, the host stands in a header only.
+fn with_authority(mut request: Request<HandlerInput>) -> wasmtime::Result<Request<HandlerInput>> {
+    let mut target = std::mem::take(request.uri_mut()).into_parts();
+    if target.authority.is_none() {
+        target.authority = request.headers().get(HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+    }
+    let Parts { scheme, .. } = &mut target;
+    scheme.get_or_insert(Scheme::HTTP);
+    *request.uri_mut() = Uri::from_parts(target)?;
+    Ok(request)
+}
+
+/// Returns what an error code says to a client: that something took too long, that something is unavailable, or nothing in particular.
+fn error_of(code: &ErrorCode) -> HandlerError {
+    match code {
+        ErrorCode::DnsTimeout
+        | ErrorCode::ConnectionTimeout
+        | ErrorCode::ConnectionReadTimeout
+        | ErrorCode::ConnectionWriteTimeout
+        | ErrorCode::HttpResponseTimeout => HandlerError::Timeout,
+        ErrorCode::DestinationUnavailable | ErrorCode::ConnectionRefused | ErrorCode::ConnectionLimitReached => {
+            HandlerError::Unavailable
+        }
+        _ => HandlerError::Failed,
+    }
+}
