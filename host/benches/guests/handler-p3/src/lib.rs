@@ -1,0 +1,89 @@
+//! The component with a handler of `wasi:http` 0.3 that the benchmark `peers` runs on this host and on its peers. It does what
+//! `handler-p2` does.
+#![cfg(target_arch = "wasm32")]
+
+mod bindings {
+    //! The component's export.
+    #![allow(unsafe_code, reason = "generated")]
+
+    use super::Component;
+
+    wasip3::http::service::export!(Component);
+}
+
+use wasip3::clocks::monotonic_clock;
+use wasip3::exports::http::handler::Guest;
+use wasip3::http::types::{ErrorCode, Fields, Request, Response};
+use wasip3::wit_bindgen::StreamWriter;
+use wasip3::{spawn_local, wit_future, wit_stream};
+
+/// The maximum number of bytes that are read from a request's body at once.
+const CHUNK: usize = 64 << 10;
+const HELLO: &[u8] = b"Hello, world!";
+const PIECE: &[u8] = b"data: one piece of a slow stream\n\n";
+const NANOSECONDS: u64 = 1_000_000;
+
+struct Component;
+
+impl Guest for Component {
+    async fn handle(request: Request) -> Result<Response, ErrorCode> {
+        let path = request.get_path_with_query().unwrap_or_default();
+        let mut segments = path.split('/').skip(1);
+        match segments.next() {
+            Some("hello") => {
+                let (mut output, response) = answer(200, Some(HELLO.len().to_string().into_bytes()));
+                spawn_local(async move { output.write_all(HELLO.to_vec()).await });
+                Ok(response)
+            }
+            Some("echo") => {
+                let length = request.get_headers().get("content-length").pop();
+                let (output, response) = answer(200, length);
+                spawn_local(echo(request, output));
+                Ok(response)
+            }
+            Some("trickle") => {
+                let mut number = || segments.next().and_then(|text| text.parse().ok()).unwrap_or(1_u64);
+                let (pieces, wait) = (number(), number() * NANOSECONDS);
+                let (output, response) = answer(200, None);
+                spawn_local(trickle(pieces, wait, output));
+                Ok(response)
+            }
+            _ => Ok(answer(404, Some(b"0".to_vec())).1),
+        }
+    }
+}
+
+/// Creates a response. `length` is its content length, if that is known. Dropping the writer ends the response's body.
+fn answer(status: u16, length: Option<Vec<u8>>) -> (StreamWriter<u8>, Response) {
+    let mut headers = vec![("content-type".to_owned(), b"text/plain".to_vec())];
+    headers.extend(length.map(|length| ("content-length".to_owned(), length)));
+    let headers = Fields::from_list(&headers).expect("the headers are valid");
+    let (output, body) = wit_stream::new();
+    // Dropping the writer sends the default value: no trailers.
+    let (_, trailers) = wit_future::new(|| Ok(None));
+    let (response, _sent) = Response::new(headers, Some(body), trailers);
+    response.set_status_code(status).expect("the status is valid");
+    (output, response)
+}
+
+/// Copies the request's body to `output`.
+async fn echo(request: Request, mut output: StreamWriter<u8>) {
+    let (_, done) = wit_future::new(|| Ok(()));
+    let (mut input, _trailers) = Request::consume_body(request, done);
+    loop {
+        let (_, bytes) = input.read(Vec::with_capacity(CHUNK)).await;
+        // No bytes: the request's body has ended. Bytes are left over: the client is gone.
+        if bytes.is_empty() || !output.write_all(bytes).await.is_empty() {
+            break;
+        }
+    }
+}
+
+async fn trickle(pieces: u64, wait: u64, mut output: StreamWriter<u8>) {
+    for _ in 0..pieces {
+        monotonic_clock::wait_for(wait).await;
+        if !output.write_all(PIECE.to_vec()).await.is_empty() {
+            break;
+        }
+    }
+}
