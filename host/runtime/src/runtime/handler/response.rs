@@ -151,11 +151,6 @@ impl ResponseSlot {
         self.state().is_exceeded
     }
 
-    /// Returns whether the answer is a stream of server-sent events.
-    pub(super) fn is_event_stream(&self) -> bool {
-        self.state().is_event_stream
-    }
-
     /// Drops the answer, because the client's side has gone.
     fn leave(&self) {
         let mut state = self.state();

@@ -1,0 +1,128 @@
+//! Runs the cases of `cases.toml`, in HTTP/1.1 and HTTP/2.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use axum::body::Body;
+use axum::http::Version;
+use bytes::Bytes;
+use hyper::body::Frame;
+use serde::Deserialize;
+use watertight_testkit::host::Host;
+use watertight_testkit::paths::repository;
+
+use crate::client::{Answer, ask, flowing, read, start};
+use crate::{VERSIONS, app};
+
+#[derive(Deserialize)]
+struct Cases {
+    case: Vec<Case>,
+}
+
+/// A request, and what its answer must be like.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    name: String,
+    /// The method and the target.
+    request: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// The body of the request. With trailers, it is sent without a length.
+    body: Option<String>,
+    #[serde(default)]
+    trailers: BTreeMap<String, String>,
+    status: u16,
+    /// The name of the problem that the answer reports.
+    problem: Option<String>,
+    /// The whole text of the answer.
+    text: Option<String>,
+    /// Lines that the answer has.
+    #[serde(default)]
+    lines: Vec<String>,
+    /// Headers that the answer has. An empty value is that of a header that the answer does not have.
+    #[serde(default)]
+    answer: BTreeMap<String, String>,
+    #[serde(default)]
+    answer_trailers: BTreeMap<String, String>,
+    /// Whether the answer is cut off.
+    #[serde(default)]
+    cut: bool,
+    /// What the host logs.
+    log: Option<String>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_of_the_table() {
+    let text = fs::read_to_string(repository().join("host/tests/mounts/cases.toml")).unwrap();
+    let cases: Cases = toml::from_str(&text).unwrap();
+    let app = app("[compartments.web]\nmodules = [\"web\"]\nlimits.calls = 1\n");
+    let host = app.launch().start();
+    let mut wrong = Vec::new();
+    for case in &cases.case {
+        for version in VERSIONS {
+            let answer = case.ask(&host, version).await;
+            wrong
+                .extend(case.faults(&answer).into_iter().map(|fault| format!("{} in {version:?}: {fault}", case.name)));
+        }
+    }
+    for case in &cases.case {
+        if let Some(line) = case.log.as_ref().filter(|line| !host.has_logged(line)) {
+            wrong.push(format!("{}: the log has no {line}", case.name));
+        }
+    }
+    if host.log().contains("the host panicked") {
+        wrong.push("the host panicked".to_owned());
+    }
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), host.log());
+}
+
+impl Case {
+    async fn ask(&self, host: &Host, version: Version) -> Answer {
+        let (method, path) = self.request.split_once(' ').unwrap();
+        let mut request = start(version, method, path);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let body = self.body.clone().unwrap_or_default();
+        if self.trailers.is_empty() {
+            return read(ask(host.listen(), version, request.body(Body::from(body)).unwrap()).await).await;
+        }
+        let (sender, flowing) = flowing();
+        let trailers = self.trailers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        let frames = [Frame::data(Bytes::from(body)), Frame::trailers(trailers.collect())];
+        tokio::spawn(async move {
+            for frame in frames {
+                sender.send(frame).await.unwrap();
+            }
+        });
+        read(ask(host.listen(), version, request.body(flowing).unwrap()).await).await
+    }
+
+    /// Lists what is wrong with the answer.
+    fn faults(&self, answer: &Answer) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut check = |what: &str, is: bool| {
+            if !is {
+                faults.push(format!("{what} of {answer:?}"));
+            }
+        };
+        check("the status", answer.status == self.status);
+        check("the end", answer.is_whole != self.cut);
+        check("the text", self.text.as_ref().is_none_or(|text| *text == answer.text));
+        check("the problem", self.problem.as_ref().is_none_or(|problem| *problem == answer.problem()));
+        check("the problem's id", self.problem.is_none() || answer.text.contains(answer.header("x-request-id")));
+        check("the request's id", !answer.header("x-request-id").is_empty());
+        check("the generation", answer.header("watertight-generation") == "1");
+        for line in &self.lines {
+            check(line, answer.text.lines().any(|found| found == line));
+        }
+        for (name, value) in &self.answer {
+            check(name, answer.header(name) == value);
+        }
+        for (name, value) in &self.answer_trailers {
+            check(name, answer.trailers.get(name).is_some_and(|found| found == value));
+        }
+        faults
+    }
+}

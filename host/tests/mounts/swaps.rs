@@ -1,0 +1,69 @@
+//! Tests of changes while streams are open: a stream stays on its generation, and ends with it at the latest.
+
+use std::fs;
+
+use watertight_testkit::admin::Operator;
+use watertight_testkit::app::guest;
+use watertight_testkit::builds::with_build_id;
+use watertight_testkit::host::Host;
+
+use crate::client::{get, piece, read, whole};
+use crate::{VERSIONS, app, until};
+
+/// Replaces the mounted module by another build of the same code. Returns the number of the new generation.
+async fn swap(host: &Host, build: &str) -> u64 {
+    let component = with_build_id(&fs::read(guest("serves")).unwrap(), build);
+    let operator = Operator::of(host);
+    tokio::task::spawn_blocking(move || operator.swapped("web", &component)).await.unwrap()
+}
+
+async fn until_freed(host: &Host) {
+    let operator = Operator::of(host);
+    let draining = async || {
+        let operator = operator.clone();
+        let told = tokio::task::spawn_blocking(move || operator.generations()).await.unwrap();
+        told["draining"].as_array().unwrap().len()
+    };
+    until("the old generation is freed", async || draining().await == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_on_the_generation_where_it_began() {
+    let host = app("").launch().start();
+    for (number, version) in VERSIONS.into_iter().enumerate() {
+        let before = 1 + number as u64;
+        let mut stream = get(host.listen(), version, "/web/trickle?pieces=20&millis=100").await;
+        assert_eq!(piece(&mut stream).await.unwrap(), Some("0\n".to_owned()));
+        assert_eq!(swap(&host, &format!("streams{number}")).await, before + 1);
+        let next = whole(host.listen(), version, "/web/hello").await.expect(200);
+        assert_eq!(next.header("watertight-generation"), (before + 1).to_string());
+        let rest = read(stream).await.expect(200);
+        assert_eq!(rest.header("watertight-generation"), before.to_string());
+        assert!(rest.text.ends_with("\n19\n"), "{rest:?}");
+    }
+    until_freed(&host).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_end_when_their_generation_is_cut_off() {
+    let host = app("[http]\ndrain = \"500ms\"\n").launch().start();
+    let mut streams = Vec::new();
+    for version in VERSIONS {
+        // Server-sent events end cleanly, so that their clients connect again. Other answers must not look complete.
+        for (path, is_whole) in [("/web/events?millis=50", true), ("/web/hang", false), ("/web/spin", false)] {
+            let mut stream = get(host.listen(), version, path).await;
+            piece(&mut stream).await.unwrap();
+            streams.push((path, is_whole, stream));
+        }
+    }
+    assert_eq!(swap(&host, "cutoff").await, 2);
+    for (path, is_whole, stream) in streams {
+        let rest = read(stream).await;
+        assert_eq!((rest.header("watertight-generation"), rest.is_whole), ("1", is_whole), "{path}: {rest:?}");
+    }
+    until_freed(&host).await;
+    assert!(!host.log().contains("still counts as draining"), "{}", host.log());
+    for version in VERSIONS {
+        assert_eq!(whole(host.listen(), version, "/web/hello").await.expect(200).header("watertight-generation"), "2");
+    }
+}
