@@ -26,6 +26,7 @@ use super::{Generation, Target, detached};
 use crate::store::{CallContext, CallError, Deadline, InstanceState, RequestNotes, StreamDeadline};
 use request::{HandlerInput, RequestSlot};
 use response::{AnswerState, HandlerEnd, ResponseSlot};
+use watertight_graph::routes::HandlerVersion;
 use watertight_telemetry::table::CallOrigin;
 use watertight_telemetry::{RouteMetrics, Trace};
 
