@@ -93,7 +93,10 @@ pub(crate) async fn piece(answer: &mut Response<Incoming>) -> Result<Option<Stri
     loop {
         match answer.body_mut().frame().await {
             Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
+                // The end of a stream in HTTP/2 may be an empty piece.
+                if let Ok(data) = frame.into_data()
+                    && !data.is_empty()
+                {
                     return Ok(Some(String::from_utf8_lossy(&data).into_owned()));
                 }
             }
