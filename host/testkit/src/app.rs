@@ -98,17 +98,26 @@ pub fn guest(name: &str) -> PathBuf {
 
 /// Returns the component file of the guest `probe`, built for the target `wasm32-wasip2`, so that it imports all of WASI.
 pub fn wasi_probe() -> PathBuf {
-    static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
-        const TARGET: &str = "wasm32-wasip2";
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = std::process::Command::new(cargo)
-            .args(["build", "--target", TARGET, "--profile", "module", "-p", "watertight-guest-probe"])
-            .current_dir(paths::repository())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&built.stderr);
-        assert!(built.status.success(), "if the target is missing, run `rustup target add {TARGET}`\n{said}");
-        paths::target().join(TARGET).join("module/watertight_guest_probe.wasm")
-    });
+    static FILE: LazyLock<PathBuf> = LazyLock::new(|| build_for_wasi("watertight-guest-probe"));
     FILE.clone()
+}
+
+/// Returns the component file of a handler of `wasi:http` 0.3. It answers `/hello`, `/echo`, and `/trickle/PIECES/MILLISECONDS`.
+pub fn handler_p3() -> PathBuf {
+    static FILE: LazyLock<PathBuf> = LazyLock::new(|| build_for_wasi("bench-handler-p3"));
+    FILE.clone()
+}
+
+/// Builds a package for the target `wasm32-wasip2`, and returns its component file.
+fn build_for_wasi(package: &str) -> PathBuf {
+    const TARGET: &str = "wasm32-wasip2";
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = std::process::Command::new(cargo)
+        .args(["build", "--target", TARGET, "--profile", "module", "-p", package])
+        .current_dir(paths::repository())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "if the target is missing, run `rustup target add {TARGET}`\n{said}");
+    paths::target().join(TARGET).join("module").join(package.replace('-', "_")).with_extension("wasm")
 }

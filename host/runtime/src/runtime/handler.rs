@@ -133,7 +133,8 @@ impl Generation {
         &self.mounts[place].label
     }
 
-    /// Lets the handler of the mount at index `place` answer a request. Returns as soon as the handler has answered; the call goes on beside the answer's body.
+    /// Lets the handler of the mount at index `place` answer a request. Returns as soon as the handler has answered; the call goes on beside
+    /// the body of the answer.
     ///
     /// If the returned future or the body is dropped, the call goes on for at most [`CLIENT_GRACE`](crate::store::CLIENT_GRACE).
     ///
