@@ -8,6 +8,7 @@
 //! | `;; limits request = "300ms"` | limits of the module's compartment that differ from `LIMITS` |
 //! | `;; sql INSERT …` | an SQL statement; see `sql.wat` in this folder. The module is granted a database with a table `note` |
 //! | `;; fine 500` | the status of the next call, of the harmless function `fine`; 200 without the line |
+//! | `;; streams` | the module has the intrinsics `$stream-new`, `$stream-read` and `$stream-cancel-write` for streams of bytes |
 //! | `;; callee fused` | the module calls a module that traps, in its own compartment or in another one (`apart`) |
 
 use std::fmt::Write;
@@ -32,6 +33,19 @@ const LIMITS: [(&str, &str); 7] = [
 
 /// The text that a hostile module with a database needs: imports for its component and supporting functions for its core module.
 const SQL: &str = include_str!("sql.wat");
+
+/// The text that a hostile module with streams needs: intrinsics of its component, their imports in its core module, and their exports to it.
+const STREAMS: (&str, &str, &str) = (
+    r#"(type $bytes (stream u8))
+       (core func $stream-new (canon stream.new $bytes))
+       (core func $stream-read (canon stream.read $bytes async (memory $shared)))
+       (core func $stream-cancel-write (canon stream.cancel-write $bytes))"#,
+    r#"(import "host" "stream-new" (func $stream-new (result i64)))
+       (import "host" "stream-read" (func $stream-read (param i32 i32 i32) (result i32)))
+       (import "host" "stream-cancel-write" (func $stream-cancel-write (param i32) (result i32)))"#,
+    r#"(export "stream-new" (func $stream-new)) (export "stream-read" (func $stream-read))
+       (export "stream-cancel-write" (func $stream-cancel-write))"#,
+);
 
 /// A hostile module and its expected outcome.
 #[derive(Debug)]
@@ -198,6 +212,8 @@ fn component(name: &str, text: &str, result: &[String], statements: &[String], c
     } else {
         ("", "", "", "")
     };
+    let has_streams = text.lines().any(|line| line == ";; streams");
+    let (streams, imported_streams, given_streams) = if has_streams { STREAMS } else { ("", "", "") };
     let mut numbered = String::new();
     for (number, statement) in statements.iter().enumerate() {
         let (at, length) = (1024 * (number + 1), statement.len());
@@ -239,18 +255,20 @@ fn component(name: &str, text: &str, result: &[String], statements: &[String], c
           (alias core export $memory "reset" (core func $reset))
           (core func $log (canon lower (func $logging "log") (memory $shared)))
           {lowered}
+          {streams}
           {outside}
           (core module $m
             (import "host" "new" (func $new (param i32) (result i32)))
             (import "host" "log" (func $log (param i32 i32 i32 i32 i32)))
             (import "host" "memory" (memory 1))
             {imported}
+            {imported_streams}
             {inside}
             {fine}
             {numbered}
             {text})
           (core instance $host
-            (export "new" (func $new)) (export "log" (func $log)) (export "memory" (memory $shared)) {given})
+            (export "new" (func $new)) (export "log" (func $log)) (export "memory" (memory $shared)) {given} {given_streams})
           (core instance $i (instantiate $m (with "host" (instance $host)) {sql_instance}))
           (func $attack {result} (canon lift (core func $i "attack") (memory $shared)))
           (func $fine (result u32) (canon lift (core func $i "fine")))
