@@ -7,6 +7,7 @@ use super::output::{self, AlreadyReported};
 use super::{CheckArguments, GraphArguments, GraphFormat};
 use watertight_control::application::{self, CheckScope};
 use watertight_graph::graph::render::{Format, GraphView};
+use watertight_graph::routes::Mount;
 use watertight_model::config::Overrides;
 
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
@@ -22,8 +23,12 @@ pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
     let checked = checked?;
     checked.notes.iter().for_each(output::note);
     let calls: usize = checked.graph.modules.values().map(|node| node.calls.len()).sum();
+    let mounts = match checked.routes.mounts().len() {
+        0 => String::new(),
+        count => format!(", {count} mounts"),
+    };
     output::done(&format!(
-        "`{}` is complete: {} modules, {calls} calls between them, {} routes",
+        "`{}` is complete: {} modules, {calls} calls between them, {} routes{mounts}",
         checked.graph.app,
         checked.graph.modules.len(),
         checked.routes.routes().len(),
@@ -40,6 +45,7 @@ pub(super) fn graph(arguments: &GraphArguments) -> anyhow::Result<()> {
         GraphFormat::Dot => Format::Dot,
         GraphFormat::Json => Format::Json,
     };
-    output::print(&GraphView::new(&checked.graph).render(format));
+    let mounts = checked.routes.mounts().iter().map(Mount::view);
+    output::print(&GraphView::new(&checked.graph).with_mounts(mounts).render(format));
     Ok(())
 }

@@ -31,6 +31,7 @@ use watertight_control::application::ModuleMigrations;
 use watertight_control::control::Control;
 use watertight_graph::graph::RESUME;
 use watertight_graph::graph::render::{GraphView, ModuleView};
+use watertight_graph::routes::Mount;
 use watertight_model::ids::{FunctionPath, InterfaceName};
 use watertight_runtime::invoke::{Caller, InvokeError, invoke};
 use watertight_runtime::runtime::{CallStats, InstanceStats};
@@ -221,7 +222,9 @@ async fn modules(State(admin): State<Arc<AdminApi>>) -> Response {
 }
 
 async fn graph(State(admin): State<Arc<AdminApi>>) -> Response {
-    Json(GraphView::new(&admin.control.runtime().current().graph)).into_response()
+    let generation = admin.control.runtime().current();
+    let mounts = generation.routes.mounts().iter().map(Mount::view);
+    Json(GraphView::new(&generation.graph).with_mounts(mounts)).into_response()
 }
 
 async fn migrations(State(admin): State<Arc<AdminApi>>) -> Result<Response, Failure> {

@@ -52,6 +52,11 @@ const WORDS: &[&str] = &[
     "\\",
     "#",
     "[[route]]",
+    "[[mount]]",
+    "module",
+    "strip",
+    "methods",
+    "\"PURGE\"",
     "method",
     "\"GET\"",
     "\"POST\"",
@@ -78,6 +83,9 @@ const WORDS: &[&str] = &[
     "cpu",
     "request",
     "limits",
+    "stream",
+    "total",
+    "\"off\"",
     "instances",
     "mode",
     "\"fresh\"",
@@ -202,6 +210,10 @@ fn application() {
                 for route in checked.routes.routes() {
                     let module = route.target().module;
                     prop_assert!(checked.graph.modules.contains_key(&module), "{module}");
+                }
+                for mount in checked.routes.mounts() {
+                    let exports = &checked.graph.modules[&mount.module].artifact.shape.exports;
+                    prop_assert!(exports.contains_key(&mount.interface), "{}", mount.interface);
                 }
                 Ok("an application")
             }

@@ -4,7 +4,7 @@ use std::fs;
 
 use watertight_model::config::{self, Overrides};
 
-/// Returns the keys that a table of the manifest or of a route may have. The given texts have the unknown key `nothing` in this table, and
+/// Returns the keys that a table of the manifest, of a route or of a mount may have. The given texts have the unknown key `nothing` in this table, and
 /// the problem about it lists the known keys.
 fn keys(manifest: &str, routes: &str) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
@@ -40,5 +40,6 @@ fn the_pages_of_formats_have_every_key() {
     let of_table = |(table, heading): (&str, &str)| missing(page, heading, &keys(&format!("{table}.nothing = 1"), ""));
     let mut faults: Vec<String> = tables.into_iter().flat_map(of_table).collect();
     faults.extend(missing("host/docs/routes.md", "## Keys", &keys("", "[[route]]\nnothing = 1\n")));
+    faults.extend(missing("host/docs/routes.md", "## Mounts", &keys("", "[[mount]]\nnothing = 1\n")));
     super::none(&faults, "the page of a format has a row for each key");
 }
