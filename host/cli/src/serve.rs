@@ -23,7 +23,7 @@ use watertight_edge::http::DataListener;
 use watertight_edge::http::server::Listener;
 use watertight_engine::Engines;
 use watertight_model::config::{self, AppConfig, LogFormat, Overrides};
-use watertight_runtime::capability::http::reload_certificates;
+use watertight_outbound::reload_certificates;
 use watertight_telemetry::log::{LogControl, parse_log_filter};
 use watertight_telemetry::{LineRateLimit, Recorder, Telemetry};
 

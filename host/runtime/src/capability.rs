@@ -8,7 +8,7 @@
 
 mod clocks;
 mod config;
-pub mod http;
+mod http;
 mod keyvalue;
 mod lifecycle;
 mod logging;

@@ -260,7 +260,9 @@ impl NoHandler {
             Self::Missing => (
                 Code::NoHandler,
                 format!("module `{module}` can't be mounted: it exports no HTTP handler"),
-                format!("let the module's world export {served}, or route requests to its functions by `[[route]]`"),
+                format!(
+                    "let the module's world export one of {served}, or route requests to its functions by `[[route]]`"
+                ),
             ),
             Self::NotServed(found) => (
                 Code::NoHandler,

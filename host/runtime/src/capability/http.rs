@@ -1,7 +1,5 @@
 //! The capability `http`: Wasmtime implements `wasi:http`, and requests go out through the module's own grant.
 
-mod outbound;
-
 use std::sync::Arc;
 
 use ::http::Request;
@@ -17,14 +15,12 @@ use wasmtime_wasi_http::{
 
 use super::{Capability, CapabilityLinker, ModuleContext, SharedData, StoreState, declaration_of, wasi};
 use crate::store::{CallContext, Deadline, GuestLog, InstanceState, LogBudget, ModuleIndex};
-use outbound::OutboundClient;
 use watertight_model::config::OutboundConfig;
 use watertight_model::config::capability::Declaration;
 use watertight_model::ids::{CapabilityName, ModuleName};
 use watertight_model::problem::Problems;
+use watertight_outbound::OutboundClient;
 use watertight_telemetry::Trace;
-
-pub use outbound::{NoCertificates, OutboundError, reload_certificates};
 
 /// The largest size of one set of header fields in the host, in bytes: names, values and overhead.
 const MAX_FIELDS: usize = 64 << 10;

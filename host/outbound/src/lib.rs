@@ -44,7 +44,7 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_FIELDS: usize = 200;
 
 /// The outbound HTTP client of one module in one generation: its grant, its connections, its concurrency limit and its counters.
-pub(super) struct OutboundClient {
+pub struct OutboundClient {
     grant: OutboundConfig,
     /// The pooled connections. They are closed when the client is dropped, which is when its generation is freed.
     pools: ArcSwap<Pools>,
@@ -119,7 +119,7 @@ impl OutboundClient {
     /// Creates a client for a grant. Starts to read the system's certificates if the grant allows `https`.
     ///
     /// Must run inside a tokio runtime.
-    pub(super) fn new(grant: OutboundConfig, counters: OutboundMetrics) -> Arc<Self> {
+    pub fn new(grant: OutboundConfig, counters: OutboundMetrics) -> Arc<Self> {
         if grant.allow.iter().any(AllowedOrigin::is_https) {
             // The first request then does not wait for the certificates, and a host without certificates logs that at once.
             tokio::spawn(async { drop(RootCertificates::global().connector().await) });
@@ -134,7 +134,7 @@ impl OutboundClient {
     /// # Errors
     ///
     /// Returns [`OutboundError`]. If the cause is the grant or a limit, nothing was sent, except if the body exceeded its limit on the way.
-    pub(super) async fn send(
+    pub async fn send(
         self: Arc<Self>,
         request: Request<WasiBody>,
         options: Option<RequestOptions>,
