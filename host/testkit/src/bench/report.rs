@@ -1,6 +1,7 @@
 //! The report of a benchmark: a table for people, and JSON for programs.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{read_to_string, write};
 
 use comfy_table::{CellAlignment, Table, presets};
@@ -23,7 +24,7 @@ pub struct Report {
 
 /// The machine that ran the benchmark.
 #[derive(Debug, Serialize)]
-struct Machine {
+pub struct Machine {
     processor: String,
     cores: usize,
     kernel: String,
@@ -117,9 +118,8 @@ impl Report {
 
     /// Prints the report, and writes it to `target/bench/NAME.json`.
     pub fn finish(self) -> anyhow::Result<()> {
-        let Machine { processor, cores, kernel, load_average, .. } = &self.machine;
         println!("\n{}: {}", self.benchmark, self.about);
-        println!("{processor}, {cores} cores, Linux {kernel}, load average before: {load_average}");
+        println!("{}", self.machine);
         if !self.results.is_empty() {
             println!("{}", self.results_table());
         }
@@ -191,6 +191,13 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
+impl fmt::Display for Machine {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processor, cores, kernel, load_average, .. } = self;
+        write!(formatter, "{processor}, {cores} cores, Linux {kernel}, load average before: {load_average}")
+    }
+}
+
 /// Formats a measured value with as many digits as are useful.
 fn number(value: f64) -> String {
     match value.abs() {
@@ -201,7 +208,8 @@ fn number(value: f64) -> String {
 }
 
 impl Machine {
-    fn this() -> Self {
+    /// Describes the machine that runs this process.
+    pub fn this() -> Self {
         let read = |path| read_to_string(path).unwrap_or_default();
         let after = |text: &str, name: &str| {
             let line = text.lines().find(|line| line.starts_with(name));

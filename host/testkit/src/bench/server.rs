@@ -12,12 +12,16 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::cores::Cores;
+use super::load::{Requests, once};
 use crate::paths;
 
 /// The time within which a server must be ready. It is long because the host compiles modules at its first start.
 const START_TIME: Duration = Duration::from_secs(120);
 /// The interval at which the server's log is checked for readiness, and so the resolution of [`Server::start_time`].
 const POLL_INTERVAL: Duration = Duration::from_micros(200);
+/// The time within which another program must be ready, and the interval at which it is asked.
+const PROGRAM_START_TIME: Duration = Duration::from_secs(30);
+const PROBE_INTERVAL: Duration = Duration::from_millis(20);
 /// The time within which a server must end.
 const STOP_TIME: Duration = Duration::from_secs(10);
 /// The environment variable that makes the benchmark's own binary run as a native server. Without it, the binary runs the benchmark.
@@ -60,7 +64,43 @@ impl Server {
         Self::start(Some(cores), command, &state.with_extension("log"))
     }
 
-    fn start(cores: Option<&Cores>, mut command: Command, log: &Path) -> anyhow::Result<Self> {
+    /// Starts another program as a server that listens on `address`. It is ready once it answers `probe`. `log` is the path of its log.
+    pub fn program(
+        cores: &Cores,
+        command: Command,
+        log: &Path,
+        address: SocketAddr,
+        probe: &Requests,
+    ) -> anyhow::Result<Self> {
+        Self::start_until(Some(cores), command, log, |child, start| {
+            loop {
+                let answered = once(address, probe);
+                if let Some(ended) = child.try_wait()? {
+                    bail!("a server ended with {ended}:\n{}", tail(log));
+                }
+                match answered {
+                    Ok(_) => return Ok(address),
+                    Err(error) if start.elapsed() > PROGRAM_START_TIME => {
+                        return Err(error.context(format!("a server is not ready:\n{}", tail(log))));
+                    }
+                    Err(_) => {}
+                }
+                std::thread::sleep(PROBE_INTERVAL);
+            }
+        })
+    }
+
+    fn start(cores: Option<&Cores>, command: Command, log: &Path) -> anyhow::Result<Self> {
+        Self::start_until(cores, command, log, |child, start| wait_until_ready(child, log, start))
+    }
+
+    /// Starts a server. `ready` waits until it is ready, and returns the address on which it listens.
+    fn start_until(
+        cores: Option<&Cores>,
+        mut command: Command,
+        log: &Path,
+        ready: impl FnOnce(&mut Child, Instant) -> anyhow::Result<SocketAddr>,
+    ) -> anyhow::Result<Self> {
         // The log goes to a file, as a service's does. A pipe would cost time on the driver's core.
         command.env_remove("RUST_BACKTRACE").stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(log)?);
         let start = Instant::now();
@@ -70,7 +110,7 @@ impl Server {
             None => command.spawn(),
         };
         let mut child = child.with_context(|| format!("{:?} can't be started", command.get_program()))?;
-        match wait_until_ready(&mut child, log, start) {
+        match ready(&mut child, start) {
             Ok(address) => Ok(Self { child, address, start_time: start.elapsed(), log: log.to_owned() }),
             Err(error) => {
                 let _ = child.kill();

@@ -4,6 +4,7 @@
 //! - `/hello` answers a short text.
 //! - `/echo` sends the request's body back while it arrives.
 //! - `/trickle/PIECES/MILLISECONDS` sends a number of pieces, and waits before each.
+//! - `/count` answers how many such requests its instance had so far.
 #![cfg(target_arch = "wasm32")]
 
 mod bindings {
@@ -14,6 +15,8 @@ mod bindings {
 
     wasip2::http::proxy::export!(Component);
 }
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler::Guest;
@@ -26,6 +29,8 @@ const HELLO: &[u8] = b"Hello, world!";
 const PIECE: &[u8] = b"data: one piece of a slow stream\n\n";
 const NANOSECONDS: u64 = 1_000_000;
 
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
 struct Component;
 
 impl Guest for Component {
@@ -33,10 +38,8 @@ impl Guest for Component {
         let path = request.path_with_query().unwrap_or_default();
         let mut segments = path.split('/').skip(1);
         match segments.next() {
-            Some("hello") => {
-                let body = answer(200, Some(HELLO.len().to_string().into_bytes()), out);
-                write(body, |output| output.blocking_write_and_flush(HELLO));
-            }
+            Some("hello") => text(HELLO, out),
+            Some("count") => text((COUNT.fetch_add(1, Relaxed) + 1).to_string().as_bytes(), out),
             Some("echo") => {
                 let length = request.headers().get("content-length").pop();
                 let body = answer(200, length, out);
@@ -55,6 +58,12 @@ impl Guest for Component {
             _ => drop(answer(404, Some(b"0".to_vec()), out)),
         }
     }
+}
+
+/// Answers a short text.
+fn text(text: &[u8], out: ResponseOutparam) {
+    let body = answer(200, Some(text.len().to_string().into_bytes()), out);
+    write(body, |output| output.blocking_write_and_flush(text));
 }
 
 /// Sends a response's head. `length` is its content length, if that is known.

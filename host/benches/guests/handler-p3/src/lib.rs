@@ -11,6 +11,8 @@ mod bindings {
     wasip3::http::service::export!(Component);
 }
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use wasip3::clocks::monotonic_clock;
 use wasip3::exports::http::handler::Guest;
 use wasip3::http::types::{ErrorCode, Fields, Request, Response};
@@ -23,6 +25,8 @@ const HELLO: &[u8] = b"Hello, world!";
 const PIECE: &[u8] = b"data: one piece of a slow stream\n\n";
 const NANOSECONDS: u64 = 1_000_000;
 
+static COUNT: AtomicU64 = AtomicU64::new(0);
+
 struct Component;
 
 impl Guest for Component {
@@ -30,11 +34,8 @@ impl Guest for Component {
         let path = request.get_path_with_query().unwrap_or_default();
         let mut segments = path.split('/').skip(1);
         match segments.next() {
-            Some("hello") => {
-                let (mut output, response) = answer(200, Some(HELLO.len().to_string().into_bytes()));
-                spawn_local(async move { output.write_all(HELLO.to_vec()).await });
-                Ok(response)
-            }
+            Some("hello") => Ok(text(HELLO.to_vec())),
+            Some("count") => Ok(text((COUNT.fetch_add(1, Relaxed) + 1).to_string().into_bytes())),
             Some("echo") => {
                 let length = request.get_headers().get("content-length").pop();
                 let (output, response) = answer(200, length);
@@ -51,6 +52,13 @@ impl Guest for Component {
             _ => Ok(answer(404, Some(b"0".to_vec())).1),
         }
     }
+}
+
+/// Creates a response with a short text.
+fn text(text: Vec<u8>) -> Response {
+    let (mut output, response) = answer(200, Some(text.len().to_string().into_bytes()));
+    spawn_local(async move { output.write_all(text).await });
+    response
 }
 
 /// Creates a response. `length` is its content length, if that is known. Dropping the writer ends the response's body.
