@@ -8,6 +8,7 @@ use crate::bindings::exports::shop::orders::orders as contract;
 use crate::bindings::exports::watertight::lifecycle::resume;
 use crate::bindings::watertight::lifecycle::requests;
 use crate::model::{Draft, Error, Line, NoticeStatus, Order, OrderStatus, PaymentMethod};
+use crate::ports::{Notifications, Payments};
 use crate::service::Orders;
 
 mod imports;
@@ -17,7 +18,8 @@ use imports::{ImportedNotifications, ImportedPayments};
 /// The type that implements the component's exports.
 pub(crate) struct Component;
 
-fn orders() -> Orders<Host, ImportedPayments, ImportedNotifications> {
+/// Returns the service, with the host's capabilities and the modules that the component imports.
+pub fn orders() -> Orders<Host, impl Payments + Send + Sync, impl Notifications + Send + Sync> {
     Orders::new(Host::connect(), ImportedPayments, ImportedNotifications)
 }
 

@@ -2,6 +2,9 @@
 //!
 //! Every change of an order's status is one statement that names the status it starts from. If two requests race, one of them
 //! changes the order and the other learns that it did not.
+//!
+//! A statement that changes what callers see of an order also gives the order the next change number ([`NEXT_CHANGE`]), so that a
+//! stream of changes can be read from the table.
 
 use shop_common::{Money, Page, Row, Sql, SqlError, Transaction, Value, values};
 
@@ -10,6 +13,10 @@ use crate::model::{Line, NoticeStatus, Order, OrderStatus, PaymentMethod, Record
 /// The condition for orders that are unfinished. It must equal the condition of the index `orders_unfinished` word for word, or
 /// SQLite does not use the index.
 const UNFINISHED: &str = "(status = 'pending' or refund_due = 1 or (status = 'paid' and notice = 'pending'))";
+
+/// The number of a change that is being made. A database has one writer, so the numbers ascend in the order in which the changes become
+/// visible.
+const NEXT_CHANGE: &str = "(select coalesce(max(changed), 0) + 1 from orders)";
 
 /// The columns that [`read`] expects. A query returns one row for each line of an order and repeats the order in each.
 const COLUMNS: &str =
@@ -21,10 +28,13 @@ pub(crate) fn insert(sql: &impl Sql, record: &Record, key: Option<&str>) -> Resu
     let order = &record.order;
     let (method, token) = method_to_columns(&record.payment);
     let transaction = sql.begin()?;
+    let statement = format!(
+        "insert into orders (id, customer, status, method, token, currency, total, created_at, idempotency_key, changed)
+         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, {NEXT_CHANGE})
+         on conflict (idempotency_key) do nothing"
+    );
     let inserted = transaction.execute(
-        "insert into orders (id, customer, status, method, token, currency, total, created_at, idempotency_key)
-         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-         on conflict (idempotency_key) do nothing",
+        &statement,
         values![
             &order.id,
             &order.customer,
@@ -61,28 +71,20 @@ fn insert_lines(order: &Order) -> (String, Vec<Value>) {
 
 /// Changes a pending order to paid. Returns whether the order was pending.
 pub(crate) fn mark_paid(sql: &impl Sql, id: &str, payment: &str) -> Result<bool, SqlError> {
-    execute_one(
-        sql,
-        "update orders set status = 'paid', payment_id = ?2 where id = ?1 and status = 'pending'",
-        values![id, payment],
-    )
+    change(sql, "status = 'paid', payment_id = ?2 where id = ?1 and status = 'pending'", values![id, payment])
 }
 
 /// Changes a pending order to declined. Returns whether the order was pending.
 pub(crate) fn mark_declined(sql: &impl Sql, id: &str, reason: &str) -> Result<bool, SqlError> {
-    execute_one(
-        sql,
-        "update orders set status = 'declined', decline_reason = ?2 where id = ?1 and status = 'pending'",
-        values![id, reason],
-    )
+    change(sql, "status = 'declined', decline_reason = ?2 where id = ?1 and status = 'pending'", values![id, reason])
 }
 
 /// Changes a pending or paid order to cancelled at the time `now`, with its refund due. Returns whether the order was pending or
 /// paid.
 pub(crate) fn mark_cancelled(sql: &impl Sql, id: &str, now: &str) -> Result<bool, SqlError> {
-    execute_one(
+    change(
         sql,
-        "update orders set status = 'cancelled', refund_due = 1, cancelled_at = ?2
+        "status = 'cancelled', refund_due = 1, cancelled_at = ?2
          where id = ?1 and status in ('pending', 'paid')",
         values![id, now],
     )
@@ -91,31 +93,32 @@ pub(crate) fn mark_cancelled(sql: &impl Sql, id: &str, now: &str) -> Result<bool
 /// Changes a pending order to cancelled at the time `now`, with its refund due. Does not change a paid order. Returns whether the
 /// order was pending.
 pub(crate) fn abandon(sql: &impl Sql, id: &str, now: &str) -> Result<bool, SqlError> {
-    execute_one(
+    change(
         sql,
-        "update orders set status = 'cancelled', refund_due = 1, cancelled_at = ?2 where id = ?1 and status = 'pending'",
+        "status = 'cancelled', refund_due = 1, cancelled_at = ?2 where id = ?1 and status = 'pending'",
         values![id, now],
     )
 }
 
 /// Records that the customer has been notified that the order is paid. Returns whether the order exists.
 pub(crate) fn mark_notified(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
-    execute_one(sql, "update orders set notice = 'sent' where id = ?1", values![id])
+    change(sql, "notice = 'sent' where id = ?1", values![id])
 }
 
 /// Records that no money of the customer is kept for a cancelled order. `payment` is the payment that was refunded, if any. Returns whether
 /// the order exists.
 pub(crate) fn mark_settled(sql: &impl Sql, id: &str, payment: Option<&str>) -> Result<bool, SqlError> {
-    execute_one(
-        sql,
-        "update orders set refund_due = 0, payment_id = coalesce(?2, payment_id) where id = ?1",
-        values![id, payment],
-    )
+    change(sql, "refund_due = 0, payment_id = coalesce(?2, payment_id) where id = ?1", values![id, payment])
 }
 
 /// Counts one more attempt to finish the order. Returns whether the order exists.
 pub(crate) fn count_attempt(sql: &impl Sql, id: &str) -> Result<bool, SqlError> {
     execute_one(sql, "update orders set attempts = attempts + 1 where id = ?1", values![id])
+}
+
+/// Changes one order and gives it the next change number. `what` is the rest of the statement. Returns whether an order was changed.
+fn change(sql: &impl Sql, what: &str, parameters: Vec<Value>) -> Result<bool, SqlError> {
+    execute_one(sql, &format!("update orders set changed = {NEXT_CHANGE}, {what}"), parameters)
 }
 
 fn execute_one(sql: &impl Sql, statement: &str, parameters: Vec<Value>) -> Result<bool, SqlError> {
@@ -148,6 +151,47 @@ pub(crate) fn list(sql: &impl Sql, customer: &str, page: &Page) -> Result<Vec<Re
          order by o.id desc, l.position"
     );
     read(sql.query(&statement, values![customer, page.before(), page.fetch()])?)
+}
+
+/// Returns the greatest id of an order. `None` if there is no order.
+pub(crate) fn last_id(sql: &impl Sql) -> Result<Option<String>, SqlError> {
+    first(sql.query("select max(id) from orders", Vec::new())?)?.optional_text()
+}
+
+/// Lists orders in the order of their ids: at most `limit`, from after `after` up to and including `until`.
+pub(crate) fn between(sql: &impl Sql, after: &str, until: &str, limit: u32) -> Result<Vec<Record>, SqlError> {
+    let statement = format!(
+        "select {COLUMNS}
+         from (select * from orders where id > ?1 and id <= ?2 order by id limit ?3) o
+         join order_lines l on l.order_id = o.id
+         order by o.id, l.position"
+    );
+    read(sql.query(&statement, values![after, until, limit])?)
+}
+
+/// Returns the number of the latest change. 0 if there is none.
+pub(crate) fn last_change(sql: &impl Sql) -> Result<i64, SqlError> {
+    first(sql.query("select coalesce(max(changed), 0) from orders", Vec::new())?)?.integer()
+}
+
+/// Lists the orders that changed after the change with the number `after`, each with the number of its latest change, in the order of these
+/// numbers. Returns at most `limit` of them.
+pub(crate) fn changed(sql: &impl Sql, after: i64, limit: u32) -> Result<Vec<(i64, Record)>, SqlError> {
+    let statement = format!(
+        "select o.changed, {COLUMNS}
+         from (select * from orders where changed > ?1 order by changed limit ?2) o
+         join order_lines l on l.order_id = o.id
+         order by o.changed, l.position"
+    );
+    let mut rows = sql.query(&statement, values![after, limit])?;
+    let mut numbers = rows.iter_mut().map(Row::integer).collect::<Result<Vec<_>, _>>()?;
+    // All lines of an order have the number of their order.
+    numbers.dedup();
+    Ok(numbers.into_iter().zip(read(rows)?).collect())
+}
+
+fn first(rows: Vec<Row>) -> Result<Row, SqlError> {
+    rows.into_iter().next().ok_or_else(|| SqlError::wrong_type("one row"))
 }
 
 /// Returns the ids of unfinished orders, each with the number of attempts so far, fewest attempts first. If `until` is given, returns only

@@ -6,5 +6,6 @@ mod world;
 
 mod cancelling;
 mod crashes;
+mod feed;
 mod placing;
 mod resuming;
