@@ -30,11 +30,11 @@ DEV_HOST := target/debug/watertight
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Other builds of the shop's modules: in other languages, and with a payment provider over HTTP.
-BUILDS := notifications-go notifications-js payments-http
+# Other builds of the shop's modules: in other languages, with a payment provider over HTTP, and with routes of their own.
+BUILDS := notifications-go notifications-js orders-http payments-http
 # The builds that run against the suite of their contract: the module with the contract's name, and others. The test `grants` covers
 # payments-http instead, because it needs a provider.
-SUITED := $(patsubst wit/%/suite/,%,$(wildcard wit/*/suite/)) notifications-go notifications-js
+SUITED := $(patsubst wit/%/suite/,%,$(wildcard wit/*/suite/)) notifications-go notifications-js orders-http
 # The packages of the Rust modules.
 NATIVE := $(patsubst %,-p %,$(shell sed -n 's/^name = "\(.*\)"$$/\1/p' modules/*/Cargo.toml))
 
