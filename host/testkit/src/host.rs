@@ -94,11 +94,12 @@ pub fn component(name: &str) -> PathBuf {
 
 /// Copies the shop to a temporary folder. `settings` is appended to the copy's manifest.
 pub fn copy_of_shop(settings: &str) -> TempDir {
-    copy_with_notifications("notifications", settings)
+    copy_with_builds(&[], settings)
 }
 
-/// Copies the shop as [`copy_of_shop`] does. `notifications` is the name of the component for its module of notifications.
-pub(crate) fn copy_with_notifications(notifications: &str, settings: &str) -> TempDir {
+/// Copies the shop as [`copy_of_shop`] does. `builds` has the modules that are other components than their manifest says, and the names of
+/// these components. A component that owns its routes has a file `mount.toml` in its folder: it takes the place of the module's routes.
+pub(crate) fn copy_with_builds(builds: &[(&str, &str)], settings: &str) -> TempDir {
     let manifest = fs::read_to_string(shop()).unwrap();
     let components = repository().join("target/components");
     // The manifest of the copy names component files instead of source folders.
@@ -106,7 +107,7 @@ pub(crate) fn copy_with_notifications(notifications: &str, settings: &str) -> Te
         .lines()
         .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
             Some(name) => {
-                let name = if name == "notifications" { notifications } else { name };
+                let name = builds.iter().find(|(module, _)| *module == name).map_or(name, |(_, build)| *build);
                 format!("component = \"{}/{name}.wasm\"\n", components.display())
             }
             None => format!("{line}\n"),
@@ -118,6 +119,12 @@ pub(crate) fn copy_with_notifications(notifications: &str, settings: &str) -> Te
     for route in fs::read_dir(shop().with_file_name("routes")).unwrap() {
         let route = route.unwrap();
         fs::copy(route.path(), copy.path().join("routes").join(route.file_name())).unwrap();
+    }
+    for (module, build) in builds {
+        let mount = shop().with_file_name(build).join("mount.toml");
+        if mount.is_file() {
+            fs::copy(mount, copy.path().join("routes").join(module).with_extension("toml")).unwrap();
+        }
     }
     copy
 }

@@ -1,11 +1,11 @@
-//! The setups in which the end-to-end tests run an application: in which compartments its modules stand, and in which language one of them
-//! is written.
+//! The setups in which the end-to-end tests run an application: in which compartments its modules stand, in which language one of them is
+//! written, and whether one of them owns its routes.
 
 use std::fs;
 use std::path::Path;
 
 use crate::app::App;
-use crate::host::{Launch, component, copy_with_notifications};
+use crate::host::{Launch, component, copy_with_builds};
 
 /// How the modules of an application are distributed over compartments, if its manifest does not say so itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +53,14 @@ pub struct Setup {
     pub placement: Placement,
     /// The name of the component that the shop runs as its module of notifications.
     notifications: &'static str,
+    /// The name of the component that the shop runs as its module of orders.
+    orders: &'static str,
 }
 
 impl Setup {
     /// The setup of the shop's own manifest: all modules share a compartment, and all are written in Rust.
-    pub const TOGETHER: Self = Self { placement: Placement::Together, notifications: "notifications" };
+    pub const TOGETHER: Self =
+        Self { placement: Placement::Together, notifications: "notifications", orders: "orders" };
     /// Each module has a compartment of its own.
     pub const APART: Self = Self { placement: Placement::Apart, ..Self::TOGETHER };
     /// The first module by name has a compartment of its own.
@@ -66,6 +69,8 @@ impl Setup {
     pub const GO: Self = Self { notifications: "notifications-go", ..Self::TOGETHER };
     /// The shop's module of notifications is written in JavaScript.
     pub const JAVASCRIPT: Self = Self { notifications: "notifications-js", ..Self::TOGETHER };
+    /// The shop's module of orders owns its routes.
+    pub const OWNED: Self = Self { orders: "orders-http", ..Self::TOGETHER };
 
     /// Creates the settings for starting a host with the shop in this setup.
     pub fn shop(self) -> Launch {
@@ -78,8 +83,9 @@ impl Setup {
     ///
     /// If a component of the shop was not built, or if `settings` puts modules into compartments.
     pub fn shop_with(self, settings: &str) -> App {
-        component(self.notifications);
-        self.place(App::of(copy_with_notifications(self.notifications, settings)))
+        let builds = [("notifications", self.notifications), ("orders", self.orders)];
+        builds.iter().for_each(|(_, build)| drop(component(build)));
+        self.place(App::of(copy_with_builds(&builds, settings)))
     }
 
     /// Puts the modules of another application than the shop into the compartments of this setup.

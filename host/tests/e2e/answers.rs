@@ -1,6 +1,7 @@
 //! Tests of the answers to valid and invalid requests. `answers.txt` has the cases: each is a request and the expected answer.
 //!
-//! `BLESS=1` rewrites the expected answers. Review the differences.
+//! `BLESS=1` rewrites the expected answers. Review the differences. A module that owns its routes gives the same answers; only where and why
+//! a document is not JSON is said by another parser, in other words.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -12,7 +13,7 @@ use watertight_testkit::host::Host;
 use watertight_testkit::paths::repository;
 use watertight_testkit::setup::Setup;
 
-placements_and_languages! {
+every_setup! {
     fn every_case_of_the_table;
 }
 
@@ -44,11 +45,15 @@ fn every_case_of_the_table(setup: Setup) {
     for case in &cases {
         let found = describe(&ask(&host, case), case);
         let _ = write!(blessed, "== {}\n{}\n{found}\n", case.title, case.request.join("\n"));
-        if found != case.expected {
+        let are_same = match setup {
+            Setup::OWNED => without_syntax(&found) == without_syntax(&case.expected),
+            _ => found == case.expected,
+        };
+        if !are_same {
             let _ = writeln!(wrong, "== {}\nexpected\n{}found\n{found}", case.title, case.expected);
         }
     }
-    if std::env::var_os("BLESS").is_some() {
+    if std::env::var_os("BLESS").is_some() && setup != Setup::OWNED {
         fs::write(&file, blessed).unwrap();
     } else {
         assert!(wrong.is_empty(), "{wrong}BLESS=1 rewrites {}", Path::new(&file).display());
@@ -168,6 +173,11 @@ fn describe(answer: &Answer, case: &Case<'_>) -> String {
         let _ = writeln!(out, "   payload {}", short(&payload.to_string()));
     }
     out
+}
+
+/// Cuts off where and why a document is not JSON.
+fn without_syntax(answer: &str) -> Vec<&str> {
+    answer.lines().map(|line| if line.contains(": not JSON: ") { "   body: not JSON" } else { line }).collect()
 }
 
 /// Replaces control characters, and cuts a long text off.

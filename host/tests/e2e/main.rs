@@ -1,8 +1,9 @@
 //! End-to-end tests of the host: the real binary, real components and real sockets. No test accesses the host's internals.
 //!
 //! A case that starts the shop, or another application that leaves the placement of its modules to the host, takes a [`Setup`] and runs
-//! once for each placement. The cases of a shop's customers also run once for each language of its notifications. The last part of a
-//! test's path before its name is the setup: `--test e2e go::`, `--test e2e lifecycle::apart`.
+//! once for each placement. The cases of a shop's customers also run once for each language of its notifications, and some of them with
+//! orders that own their routes. The last part of a test's path before its name is the setup: `--test e2e go::`, `--test e2e
+//! lifecycle::apart`.
 //!
 //! [`Setup`]: watertight_testkit::setup::Setup
 
@@ -51,6 +52,16 @@ macro_rules! placements_and_languages {
         }
         mod javascript {
             in_setup! { JAVASCRIPT; $($cases)* }
+        }
+    };
+}
+
+/// Defines a test for each case in every setup: each placement, each language, and with orders that own their routes.
+macro_rules! every_setup {
+    ($($cases:tt)*) => {
+        placements_and_languages! { $($cases)* }
+        mod owned {
+            in_setup! { OWNED; $($cases)* }
         }
     };
 }

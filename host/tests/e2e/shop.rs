@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use watertight_testkit::client::{client, send};
 use watertight_testkit::setup::Setup;
 
-placements_and_languages! {
+every_setup! {
     async fn an_order_is_placed_paid_and_told;
     async fn every_payment_method_is_taken;
     async fn orders_are_listed_newest_first_by_pages;
