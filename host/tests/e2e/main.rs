@@ -82,6 +82,7 @@ mod lifecycle;
 mod limits;
 mod log;
 mod metrics;
+mod owned;
 mod placement;
 mod protocol;
 mod scrape;

@@ -1,0 +1,190 @@
+//! Tests of the streams of a module that owns its routes: all orders as NDJSON, and their changes as server-sent events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::time::Duration;
+
+use reqwest::Response;
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use watertight_testkit::admin::Operator;
+use watertight_testkit::builds::with_build_id;
+use watertight_testkit::host::{Host, component, folder};
+use watertight_testkit::setup::Setup;
+
+use crate::shop::{card, draft};
+
+/// The number of orders of the export, and of clients that follow events.
+const ORDERS: usize = 100_000;
+const FOLLOWERS: usize = 100;
+/// The number of orders that are placed before each swap.
+const BETWEEN: usize = 10;
+/// The customer of the order that ends a test.
+const LAST: &str = "last";
+/// The memory that the host may need on top for an export, in bytes. All orders as NDJSON take more than five times as much.
+const ROOM: u64 = 4 << 20;
+
+/// Inserts finished orders, each with one line.
+const MANY: &str = "
+    with recursive numbers(number) as (select 1 union all select number + 1 from numbers where number < 100000)
+    insert into orders (id, customer, status, method, token, currency, total, payment_id, notice, created_at)
+    select printf('01ARZ3NDEK%016d', number), 'ada', 'paid', 'card', 'tok_visa', 'EUR', 900,
+        printf('01ARZ3NDEM%016d', number), 'sent', '2016-07-30T22:36:16.385Z' from numbers;
+    insert into order_lines (order_id, position, sku, quantity, unit_price) select id, 0, 'tea', 2, 450 from orders;";
+
+/// A client that follows the events, and connects again whenever its stream ends.
+struct Follower {
+    url: String,
+    client: reqwest::Client,
+    /// The id of the last event that arrived.
+    last: Option<String>,
+    /// The latest state of each order that arrived.
+    orders: BTreeMap<String, Value>,
+    /// The generations that answered.
+    generations: BTreeSet<String>,
+    ready: UnboundedSender<()>,
+}
+
+impl Follower {
+    /// Follows until the order of the customer [`LAST`] is paid and told.
+    async fn follow(mut self) -> Self {
+        loop {
+            let mut request = self.client.get(&self.url);
+            if let Some(last) = &self.last {
+                request = request.header("Last-Event-ID", last);
+            }
+            let mut response = request.send().await.unwrap();
+            assert_eq!(response.status(), 200);
+            self.generations.insert(response.headers()["watertight-generation"].to_str().unwrap().to_owned());
+            if self.read(&mut response).await {
+                return self;
+            }
+        }
+    }
+
+    /// Reads a stream to its end. Returns whether the last order was there.
+    async fn read(&mut self, response: &mut Response) -> bool {
+        let mut text = String::new();
+        while let Some(piece) = response.chunk().await.expect("a stream of events ends cleanly") {
+            text.push_str(std::str::from_utf8(&piece).unwrap());
+            while let Some((event, rest)) = text.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                text = rest;
+                if self.take(&event) {
+                    return true;
+                }
+            }
+        }
+        assert_eq!(text, "", "a stream ends between two events");
+        false
+    }
+
+    fn take(&mut self, event: &str) -> bool {
+        let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name));
+        if let Some(id) = field("id: ") {
+            self.last = Some(id.to_owned());
+        }
+        if field("retry: ").is_some() {
+            let _ = self.ready.send(());
+        }
+        let Some(order) = field("data: ") else { return false };
+        let order: Value = serde_json::from_str(order).unwrap();
+        let is_last = order["customer"] == LAST && order["notice"] == "sent";
+        self.orders.insert(order["id"].as_str().unwrap().to_owned(), order);
+        is_last
+    }
+}
+
+async fn place(host: &Host, customer: &str) -> Value {
+    host.post("/orders", &draft(customer, card("tok_visa"))).await.expect(201).body
+}
+
+#[tokio::test]
+async fn followers_miss_no_order_through_three_swaps() {
+    let app = Setup::OWNED.shop_with("[http]\ndrain = \"1s\"");
+    let host = app.launch().start();
+    place(&host, "before").await;
+    let (ready, mut is_ready) = unbounded_channel();
+    let followers: Vec<_> = (0..FOLLOWERS)
+        .map(|_| Follower {
+            url: host.url("/orders/events"),
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            last: None,
+            orders: BTreeMap::new(),
+            generations: BTreeSet::new(),
+            ready: ready.clone(),
+        })
+        .map(|follower| tokio::spawn(follower.follow()))
+        .collect();
+    for _ in 0..FOLLOWERS {
+        is_ready.recv().await.unwrap();
+    }
+
+    let built = fs::read(component("orders-http")).unwrap();
+    let mut placed = BTreeMap::new();
+    let mut keep = |order: Value| placed.insert(order["id"].as_str().unwrap().to_owned(), order);
+    for swap in 1..=3 {
+        for _ in 0..BETWEEN {
+            keep(place(&host, "ada").await);
+        }
+        let (operator, build) = (Operator::of(&host), with_build_id(&built, &swap.to_string()));
+        let swapped = tokio::task::spawn_blocking(move || operator.swapped("orders", &build)).await.unwrap();
+        assert_eq!(swapped, swap + 1);
+        // Some orders are placed while the followers of the generation before are told to go.
+        for _ in 0..BETWEEN {
+            keep(place(&host, "eve").await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        for _ in 0..FOLLOWERS {
+            is_ready.recv().await.unwrap();
+        }
+    }
+    keep(place(&host, LAST).await);
+    for follower in followers {
+        let follower = follower.await.unwrap();
+        assert_eq!(follower.orders, placed);
+        assert_eq!(follower.generations.into_iter().collect::<Vec<_>>(), ["1", "2", "3", "4"]);
+    }
+}
+
+#[tokio::test]
+async fn an_export_of_many_orders_takes_little_memory() {
+    let state = folder();
+    let state = state.path().join("state");
+    let app = Setup::OWNED.shop_with("");
+    app.launch().state(&state).start().kill();
+    rusqlite::Connection::open(state.join("data/orders.db")).unwrap().execute_batch(MANY).unwrap();
+
+    let host = app.launch().state(&state).start();
+    // The first export warms up what every request needs.
+    export(&host).await;
+    let process = format!("/proc/{}", host.process());
+    // Resets the largest size to the current one.
+    fs::write(format!("{process}/clear_refs"), "5").unwrap();
+    let before = peak(&process);
+    let whole = export(&host).await;
+    let more = peak(&process) - before;
+    assert!(more < ROOM && whole > 5 * ROOM, "the export has {whole} bytes, and the host needed {more} more for it");
+}
+
+/// Reads the export, which must be whole, and returns its length in bytes.
+async fn export(host: &Host) -> u64 {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut response = client.get(host.url("/orders/export")).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let (mut length, mut lines, mut last) = (0, 0, 0);
+    while let Some(piece) = response.chunk().await.unwrap() {
+        lines += piece.iter().filter(|byte| **byte == b'\n').count();
+        length += piece.len() as u64;
+        last = *piece.last().unwrap();
+    }
+    assert_eq!((lines, last), (ORDERS, b'\n'));
+    length
+}
+
+/// Returns the largest size of a process in memory, in bytes.
+fn peak(process: &str) -> u64 {
+    let status = fs::read_to_string(format!("{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
