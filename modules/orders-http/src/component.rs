@@ -10,12 +10,13 @@ use futures::future::BoxFuture;
 use shop_common::component::Host;
 use shop_orders::component::orders;
 use wasip2::exports::http::incoming_handler::Guest;
-use wasip2::http::types::{IncomingRequest, ResponseOutparam};
+use wasip2::http::types::{ErrorCode, IncomingRequest, ResponseOutparam};
 use wstd::http::request::try_from_incoming;
 use wstd::http::server::Responder;
 use wstd::runtime::block_on;
 
 use crate::app::App;
+use crate::problem::UnreadBody;
 use crate::routes::{answer, router};
 
 /// The routes. They are made once for an instance, which serves many requests.
@@ -34,6 +35,9 @@ impl Guest for Component {
                 Err(error) => return responder.fail(error),
             };
             let response = answer(ROUTER.clone(), request).await;
+            if response.extensions().get::<UnreadBody>().is_some() {
+                return responder.fail(ErrorCode::ConnectionTerminated.into());
+            }
             // An error says that the client has left, or that a stream broke off and was logged. The host knows both.
             let _ = responder.respond(response.map(wstd::http::Body::from_http_body)).await;
         });

@@ -25,9 +25,9 @@ use crate::{input, write};
 
 /// The time between two looks at the database.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// The time without an event after which a comment is sent. The host ends a stream that is silent for `limits.stream.idle`, and a client
-/// that has left is noticed when something is sent.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+/// The time without an event after which a comment is sent. A client that has left is noticed when something is sent, and the host gives a
+/// handler 5 seconds to notice. It also ends a stream that is silent for `limits.stream.idle`.
+const HEARTBEAT: Duration = Duration::from_secs(4);
 /// The time after which clients shall connect again.
 const RECONNECT: Duration = Duration::from_secs(1);
 /// The header with the id of the last event that a client got.

@@ -19,6 +19,13 @@ const RETRY_SECONDS: u16 = 1;
 /// The maximum number of bytes of a client-chosen name that an answer repeats.
 const MAX_NAME: usize = 128;
 
+/// The name of the problem that a request's body could not be read.
+const BODY_CUT_OFF: &str = "body-cut-off";
+
+/// Marks the answer to a request whose body could not be read. The host knows why and answers better: with 408 or 413, for instance.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct UnreadBody;
+
 /// An answer that is not what was asked for, without the id of its request. [`answer`] completes it.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem(Box<Parts>);
@@ -94,9 +101,9 @@ impl Problem {
         if faults.is_empty() { Ok(()) } else { Err(Self::invalid(faults)) }
     }
 
-    /// Creates the answer to a request whose body ended before it was complete.
+    /// Creates the answer to a request whose body could not be read to its end.
     pub(crate) fn body_cut_off() -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "body-cut-off", "the request body ended too early")
+        Self::new(StatusCode::BAD_REQUEST, BODY_CUT_OFF, "the request body ended too early")
     }
 
     /// Creates the answer to a request whose body has more than `limit` bytes.
@@ -206,9 +213,12 @@ pub(crate) async fn answer(router: axum::Router, request: Request) -> Response {
     let body = problem.details(&id);
     let headers = response.headers_mut();
     complete(headers, status);
-    headers.extend(problem.0.header);
+    headers.extend(problem.0.header.clone());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CONTENT_LENGTH, body.len().into());
+    if problem.0.name == BODY_CUT_OFF {
+        response.extensions_mut().insert(UnreadBody);
+    }
     *response.body_mut() = if is_head { Body::empty() } else { Body::from(body) };
     response
 }
