@@ -8,7 +8,7 @@
 //! | `;; limits request = "300ms"` | limits of the module's compartment that differ from `LIMITS` |
 //! | `;; sql INSERT …` | an SQL statement; see `sql.wat` in this folder. The module is granted a database with a table `note` |
 //! | `;; fine 500` | the status of the next call, of the harmless function `fine`; 200 without the line |
-//! | `;; streams` | the module has the intrinsics `$stream-new`, `$stream-read` and `$stream-cancel-write` for streams of bytes |
+//! | `;; streams` | the module has intrinsics for streams of bytes: `$stream-new`, `$stream-read`, `$stream-write`, `$stream-cancel-write` |
 //! | `;; callee fused` | the module calls a module that traps, in its own compartment or in another one (`apart`) |
 
 use std::fmt::Write;
@@ -39,12 +39,14 @@ const STREAMS: (&str, &str, &str) = (
     r#"(type $bytes (stream u8))
        (core func $stream-new (canon stream.new $bytes))
        (core func $stream-read (canon stream.read $bytes async (memory $shared)))
+       (core func $stream-write (canon stream.write $bytes async (memory $shared)))
        (core func $stream-cancel-write (canon stream.cancel-write $bytes))"#,
     r#"(import "host" "stream-new" (func $stream-new (result i64)))
        (import "host" "stream-read" (func $stream-read (param i32 i32 i32) (result i32)))
+       (import "host" "stream-write" (func $stream-write (param i32 i32 i32) (result i32)))
        (import "host" "stream-cancel-write" (func $stream-cancel-write (param i32) (result i32)))"#,
     r#"(export "stream-new" (func $stream-new)) (export "stream-read" (func $stream-read))
-       (export "stream-cancel-write" (func $stream-cancel-write))"#,
+       (export "stream-write" (func $stream-write)) (export "stream-cancel-write" (func $stream-cancel-write))"#,
 );
 
 /// A hostile module and its expected outcome.
