@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::Response;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use watertight_testkit::admin::Operator;
 use watertight_testkit::builds::with_build_id;
+use watertight_testkit::client::{client, send};
 use watertight_testkit::host::{Host, component, folder};
 use watertight_testkit::setup::Setup;
 
@@ -19,6 +21,8 @@ const ORDERS: usize = 100_000;
 const FOLLOWERS: usize = 100;
 /// The number of orders that are placed before each swap.
 const BETWEEN: usize = 10;
+/// The number of times that an order is tried while the database is busy.
+const ATTEMPTS: usize = 50;
 /// The customer of the order that ends a test.
 const LAST: &str = "last";
 /// The memory that the host may need on top for an export, in bytes. All orders as NDJSON take more than five times as much.
@@ -95,8 +99,19 @@ impl Follower {
     }
 }
 
+/// Places an order, as a client does that is told to try again when the database is busy: many followers connect at once.
 async fn place(host: &Host, customer: &str) -> Value {
-    host.post("/orders", &draft(customer, card("tok_visa"))).await.expect(201).body
+    static PLACED: AtomicUsize = AtomicUsize::new(0);
+    let key = format!("order-{}", PLACED.fetch_add(1, Ordering::Relaxed));
+    for _ in 0..ATTEMPTS {
+        let order = client().post(host.url("/orders")).header("idempotency-key", &key);
+        let answer = send(order.json(&draft(customer, card("tok_visa")))).await;
+        if answer.status != 503 {
+            return answer.expect(201).body;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("the database was busy {ATTEMPTS} times")
 }
 
 #[tokio::test]

@@ -334,7 +334,10 @@ fn check_tries_migrations_and_its_helps_end_well() {
     let component = build(104, &[TABLE, ("0002_b.sql", "-- contract\nDROP TABLE a")]);
     assert_eq!(checked(&app, &state), (true, vec![]));
     let answer = operator.swap("back", &component).expect(409);
-    assert!(answer.body["problems"][0]["help"].as_str().unwrap().contains("a start applies it"), "{answer:?}");
+    assert!(
+        answer.body["problems"][0]["help"].as_str().unwrap().contains("only a start applies this migration"),
+        "{answer:?}"
+    );
     host.signal(Signal::TERM);
     assert!(host.wait().success());
     let mut host = app.launch().state(&state).start();

@@ -64,9 +64,12 @@ fn a_dry_run_tries_migrations_on_a_copy_of_the_data_or_says_that_it_did_not() {
     // A contraction is refused, since only a start applies it. The refusal also says whether it would succeed on the data.
     let contraction = |sql: &str| migrating(106, &[TABLE, ("0002_b.sql", &format!("-- contract\n{sql}"))]);
     let fine = told(&dry_run(&operator, &contraction("DELETE FROM a")).expect(409));
-    assert!(fine.contains("a start applies it") && fine.contains("as a start applies them"), "{fine}");
+    assert!(fine.contains("only a start applies this migration") && fine.contains("as a start applies them"), "{fine}");
     let unique = told(&dry_run(&operator, &contraction("CREATE UNIQUE INDEX a_name ON a (name)")).expect(409));
-    assert!(unique.contains("a start applies it") && unique.contains("UNIQUE constraint failed: a.name"), "{unique}");
+    assert!(
+        unique.contains("only a start applies this migration") && unique.contains("UNIQUE constraint failed: a.name"),
+        "{unique}"
+    );
 
     // A database that is too large is not copied, and the answer says so.
     let file = std::fs::File::options().append(true).open(state.join("data/back.db-wal")).unwrap();

@@ -1,7 +1,7 @@
 //! The planner: it decides which modules share a compartment, and records why.
 //!
-//! Compartments that the manifest names come first. Of the other modules, large ones get a compartment of their own. The
-//! rest goes into one compartment. A compartment of the manifest that is not possible is reported as a problem: the planner
+//! Compartments that the manifest names come first. Of the other modules, large ones get a compartment of their own, and so
+//! do those with concurrency of their own. The rest goes into one compartment. A compartment of the manifest that is not possible is reported as a problem: the planner
 //! never overrides the manifest.
 
 mod bond;
@@ -32,6 +32,8 @@ pub enum PlacementReason {
     Manifest,
     /// Nothing separates the compartment's modules, and calls within one compartment are cheapest.
     Default,
+    /// The compartment's only module needs the engine profile for concurrency. Every call of modules beside it would be slower there.
+    Concurrent,
     /// The compartment's only module is too large for the small engine profiles. Modules beside it would be compiled with
     /// it at each change and would run on the engine for large modules.
     Large(ExceededLimit),
@@ -48,6 +50,7 @@ impl fmt::Display for PlacementReason {
         match self {
             Self::Manifest => f.write_str("the manifest says so"),
             Self::Default => f.write_str("nothing keeps its modules apart"),
+            Self::Concurrent => f.write_str("modules beside its module, which is concurrent, would be slower"),
             Self::Large(excess) => write!(f, "its module {excess}"),
             Self::TiedByCall(reason, PlacementConstraint { caller, callee, import, why }) => {
                 write!(f, "{reason}; {caller} calls {import} of {callee}, which can't be in another compartment: {why}")
@@ -154,7 +157,9 @@ impl Planner<'_> {
 
     /// Returns why `module` needs a compartment of its own, as far as its component alone decides. `None` if it needs none.
     fn apart(&self, module: &ModuleName) -> Option<PlacementReason> {
-        Profile::exceeded_limit(&self.modules[module].artifact.needs).map(PlacementReason::Large)
+        let needs = &self.modules[module].artifact.needs;
+        let concurrent = needs.concurrency.then_some(PlacementReason::Concurrent);
+        concurrent.or_else(|| Profile::exceeded_limit(needs).map(PlacementReason::Large))
     }
 
     /// Extends `reason` by a call that ties one of `newcomers`, modules that join the compartment, to another module of `all`.

@@ -25,10 +25,8 @@ pub enum HandlerVersion {
 }
 
 impl HandlerVersion {
-    /// All versions.
+    /// All versions that this host serves.
     const ALL: [Self; 2] = [Self::P2, Self::P3];
-    /// The versions whose handlers this host serves. Every check, note and message asks here.
-    pub const SERVED: &[Self] = &[Self::P2, Self::P3];
 
     /// Returns the version of the HTTP handler `interface`. `None` if it is no handler, or one of another version.
     pub fn of(interface: &InterfaceName) -> Option<Self> {
@@ -37,14 +35,9 @@ impl HandlerVersion {
         Self::ALL.into_iter().find(has_name)
     }
 
-    /// Whether this host serves handlers of this version.
-    pub fn is_served(self) -> bool {
-        Self::SERVED.contains(&self)
-    }
-
     /// Lists the handlers that this host serves, for a message.
     pub(super) fn list_served() -> String {
-        list_names(Self::SERVED)
+        list_names(&Self::ALL)
     }
 
     /// Returns the name of the handler's interface, without a version.
@@ -235,7 +228,7 @@ enum NoHandler {
 /// Chooses the handler among a module's exports: the newest version that this host serves. A name of its own wins over a label.
 fn choose(exports: &BTreeMap<InterfaceName, Interface>) -> Result<(&InterfaceName, &Interface), NoHandler> {
     let handlers: Vec<_> = exports.iter().filter(|(name, interface)| is_handler(interface.identity(name))).collect();
-    let served = |interface: &InterfaceName| HandlerVersion::of(interface).filter(|version| version.is_served());
+    let served = HandlerVersion::of;
     let newest = handlers.iter().filter(|(name, interface)| served(interface.identity(name)).is_some()).max_by(
         |(a, of_a), (b, of_b)| {
             let (first, second) = (of_a.identity(a), of_b.identity(b));
@@ -374,9 +367,10 @@ mod tests {
     #[test]
     fn the_newest_handler_under_its_own_name_is_chosen() {
         let (old, new) = ("wasi:http/incoming-handler@0.2.9", "wasi:http/incoming-handler@0.2.10");
-        let next = "wasi:http/handler@0.3.0";
+        let (next, draft) = ("wasi:http/handler@0.3.0", "wasi:http/handler@0.3.0-rc-2026-01-06");
         for (given, expected) in [
-            (&[(old, old), (new, new), (next, next)][..], new),
+            (&[(old, old), (new, new), (next, next)][..], next),
+            (&[(old, old), (new, new), (draft, draft)], new),
             (&[("web", new), (new, new)], new),
             (&[("web", new), (old, old)], "web"),
             (&[("web", old), ("other", new)], "other"),
@@ -385,7 +379,7 @@ mod tests {
             assert_eq!(choose(&exports).ok().map(|(name, _)| name.as_str()), Some(expected), "{given:?}");
         }
         assert!(matches!(choose(&exports(&[])), Err(NoHandler::Missing)));
-        assert!(matches!(choose(&exports(&[(next, next)])), Err(NoHandler::NotServed(found)) if found.len() == 1));
+        assert!(matches!(choose(&exports(&[(draft, draft)])), Err(NoHandler::NotServed(found)) if found.len() == 1));
         let twice = exports(&[("web", new), ("other", new)]);
         assert!(matches!(choose(&twice), Err(NoHandler::Ambiguous(labels)) if labels.len() == 2));
     }

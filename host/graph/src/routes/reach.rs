@@ -102,7 +102,7 @@ impl Notes<'_> {
         name: &InterfaceName,
         identity: &InterfaceName,
     ) -> Problem {
-        if HandlerVersion::of(identity).is_none_or(|version| !version.is_served()) {
+        if HandlerVersion::of(identity).is_none() {
             let message =
                 format!("module `{module}` exports `{name}`, which this host doesn't serve: requests don't reach it");
             let help = format!("this host serves {}", HandlerVersion::list_served());
