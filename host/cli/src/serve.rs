@@ -254,7 +254,7 @@ impl Serving {
         match reload_certificates().await {
             Ok(trusted) => tracing::info!(trusted, "SIGHUP: the certificates that the system trusts were read again"),
             Err(error) => {
-                tracing::error!(%error, "SIGHUP: no certificates were found, and the certificates read before stay trusted")
+                tracing::error!(%error, "SIGHUP: no certificates were found, and the certificates read before stay trusted");
             }
         }
         let manifest = self.config.manifest.clone();

@@ -30,7 +30,7 @@ pub fn validate(component: &[u8], profile: Profile) -> Vec<ValidationFault> {
         refusals.push(ValidationFault {
             feature: missing.map(|(name, _)| name),
             message: error.message().lines().collect::<Vec<_>>().join(": "),
-            offset: error.offset() as u64,
+            offset: error.offset(),
         });
         match missing {
             Some((_, feature)) => features |= feature,

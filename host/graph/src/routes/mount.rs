@@ -37,7 +37,7 @@ impl HandlerVersion {
 
     /// Lists the handlers that this host serves, for a message.
     pub(super) fn list_served() -> String {
-        list_names(&Self::ALL)
+        list_names(Self::ALL)
     }
 
     /// Returns the name of the handler's interface, without a version.
@@ -397,7 +397,7 @@ mod tests {
             }
             assert_eq!(version.contract(&interface, &offered), offered, "{interface}");
             if let Some(handle) = offered.functions.get_mut(HANDLE) {
-                handle.parameters.truncate(0);
+                handle.parameters.clear();
             }
             assert!(!differences(&version.contract(&interface, &offered), &offered).is_empty(), "{interface}");
         }
