@@ -34,7 +34,7 @@ pub enum Profile {
     /// memory is a copy-on-write image: a call pays only for the pages that it changes.
     Large,
     /// For modules of any size that use the component model's own concurrency (`async func`, streams, futures) or WASI 0.3. It makes every call
-    /// slower, so other modules run without it. Each call has new instances, because a function may go on after it has returned.
+    /// slower, so other modules run without it.
     Async,
 }
 
@@ -104,10 +104,7 @@ impl fmt::Display for ProfileReason {
             Self::Small(InstanceMode::Fresh) => f.write_str("small modules, with a new instance for each call"),
             Self::Large(module, excess) => write!(f, "{module} {excess}"),
             Self::Concurrent(module) => {
-                write!(
-                    f,
-                    "{module} uses WASI 0.3 or the component model's own concurrency, so that each call has new instances"
-                )
+                write!(f, "{module} uses WASI 0.3 or the component model's own concurrency")
             }
         }
     }

@@ -94,7 +94,8 @@ metrics! {
     INSTANCES_MADE = Counter "watertight_instances_made_total" ["compartment"];
     /// Instances that were dropped, by reason: `trap`, `limit`, `deadline`, `callee` (a called module failed, and the
     /// call failed with it), `dropped` (the call was abandoned), `max-calls`, `idle`, `memory` (the instance held more
-    /// memory than a warm instance may), `fresh` (the instance mode), `retired` (with the generation).
+    /// memory than a warm instance may), `fresh` (the instance mode, or the call left something to do in the instance), `retired` (with the
+    /// generation).
     INSTANCES_DROPPED = Counter "watertight_instances_dropped_total" ["compartment", "reason"];
     /// Instances that wait for their next call.
     INSTANCES_WARM = Gauge "watertight_instances_warm" ["compartment"];

@@ -16,7 +16,7 @@ use bond::PlacementConstraints;
 
 use super::{Compartment, Node};
 use watertight_component::profile::{self, COMPARTMENT_LIMITS, CompartmentNeeds, ExceededLimit, Profile};
-use watertight_model::config::{AppConfig, Defaults, InstanceMode, Limits};
+use watertight_model::config::{AppConfig, Defaults, Limits};
 use watertight_model::ids::{CompartmentName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
 
@@ -220,7 +220,7 @@ impl Planner<'_> {
     }
 
     fn insert(&mut self, name: CompartmentName, modules: Vec<ModuleName>, settings: Defaults, reason: PlacementReason) {
-        let Defaults { mut instances, limits } = settings;
+        let Defaults { instances, limits } = settings;
         let needs = modules.iter().map(|module| (module, &self.modules[module].artifact.needs));
         let (profile, profile_reason) = Profile::choose(instances.mode, needs).unwrap_or_else(|no_room| {
             let module = &no_room.module;
@@ -229,11 +229,6 @@ impl Planner<'_> {
             (Profile::Large, profile::ProfileReason::Large(module.clone(), no_room.excess))
         });
         self.check_total(&name, &modules, &limits);
-        if profile == Profile::Async {
-            // An async function may return and keep running. In a warm instance it would go on during the next call,
-            // which belongs to another request.
-            instances.mode = InstanceMode::Fresh;
-        }
         let compartment =
             Compartment { name: name.clone(), modules, instances, limits, reason, profile, profile_reason };
         self.compartments.insert(name, compartment);

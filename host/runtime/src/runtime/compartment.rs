@@ -348,7 +348,7 @@ impl Compartment {
         let Instances { mode, max_calls, .. } = self.instances;
         instance.leave_generation();
         let why = match () {
-            () if mode == InstanceMode::Fresh => DropReason::Fresh,
+            () if mode == InstanceMode::Fresh || instance.is_busy => DropReason::Fresh,
             () if instance.calls >= max_calls.get() => DropReason::MaxCalls,
             () if instance.state().memory() > KEEP_MEMORY => DropReason::Memory,
             () if self.is_crowded() => DropReason::Retired,
@@ -380,7 +380,8 @@ impl Compartment {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
         let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone(), self.limited.clone());
         let work = PollDriver::of(&self.start_history, &call, &self.metrics);
-        let started = PooledInstance::start(&self.pre, self.exports.len(), &self.limits, state, work).await;
+        let started =
+            PooledInstance::start(&self.pre, self.exports.len(), &self.limits, self.profile, state, work).await;
         let instance = started.map_err(|ended| self.explain(&ended, &call, None))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
         self.metrics.count_created();

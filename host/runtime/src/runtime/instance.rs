@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
-use wasmtime::component::{Func, Instance, InstancePre, Val};
+use wasmtime::component::{Accessor, Func, Instance, InstancePre, Val};
 use wasmtime::{Store, UpdateDeadline};
 
 use super::offload::{OffloadClaim, OffloadHistory};
 use crate::link::{Export, FunctionIndex};
 use crate::store::{CallContext, CpuMeter, Deadline, FailureReport, InstanceState, LimitHit};
+use watertight_component::profile::Profile;
 use watertight_model::config::Limits;
 use watertight_telemetry::CompartmentMetrics;
 
@@ -38,6 +39,10 @@ pub(super) struct PooledInstance {
     cpu: Arc<CpuMeter>,
     instance: Instance,
     functions: Vec<Option<Func>>,
+    /// Whether the engine has the component model's concurrency, so that a call may leave something to do behind.
+    is_concurrent: bool,
+    /// Whether the last call left something to do in the instances. They can serve no other call then.
+    pub(super) is_busy: bool,
     /// The number of calls served.
     pub(super) calls: u32,
     /// The compartment's number of searches for idle instances at the end of the last call.
@@ -51,6 +56,7 @@ impl PooledInstance {
         pre: &InstancePre<InstanceState>,
         exports: usize,
         limits: &Limits,
+        profile: Profile,
         state: InstanceState,
         work: PollDriver<'_>,
     ) -> Result<Self, CallEnd> {
@@ -80,7 +86,8 @@ impl PooledInstance {
         match started {
             Ok(instance) => {
                 let functions = vec![None; exports];
-                Ok(Self { store, cpu, instance, functions, calls: 0, last_used: 0 })
+                let is_concurrent = profile == Profile::Async;
+                Ok(Self { store, cpu, instance, functions, is_concurrent, is_busy: false, calls: 0, last_used: 0 })
             }
             Err(error) => Err(CallEnd::of(error, store.data())),
         }
@@ -116,12 +123,13 @@ impl PooledInstance {
         let mut result = [Val::Bool(false)];
         {
             let results = if export.returns { &mut result[..] } else { &mut [] };
-            let store = &mut self.store;
+            let (store, is_concurrent) = (&mut self.store, self.is_concurrent);
             let called = pin!(async move {
                 function.call_async(&mut *store, parameters, results).await?;
-                store.data_mut().end_call().await
+                store.data_mut().end_call().await?;
+                if is_concurrent { is_busy(store).await } else { Ok(false) }
             });
-            work.run_until(&deadline, &self.cpu, called).await?;
+            self.is_busy = work.run_until(&deadline, &self.cpu, called).await?;
         }
         self.calls += 1;
         let [value] = result;
@@ -166,6 +174,14 @@ impl PooledInstance {
             }
         }
     }
+}
+
+/// Returns whether a guest of the store has something left to do, such as an `async func` that went on after it had returned.
+async fn is_busy(store: &mut Store<InstanceState>) -> wasmtime::Result<bool> {
+    let looked = async |accessor: &Accessor<InstanceState>| {
+        poll_fn(|context| Poll::Ready(accessor.poll_no_interesting_tasks(context).is_pending())).await
+    };
+    store.run_concurrent(looked).await
 }
 
 /// Polls one call: measures the time of each poll, and offloads long ones.
