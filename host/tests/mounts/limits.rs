@@ -170,3 +170,13 @@ async fn a_connection_goes_on_after_each_kind_of_answer() {
     read(ask(host.listen(), Version::HTTP_11, request).await).await.expect(200);
     assert!(start.elapsed() < crate::SOON);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cookies_of_a_request_stand_in_one_field() {
+    let host = limited("", "").launch().start();
+    for version in VERSIONS {
+        let request = start(version, "GET", "/web/seen").header("cookie", "a=1").header("cookie", "b=2");
+        let seen = read(ask(host.listen(), version, request.body(Default::default()).unwrap()).await).await.expect(200);
+        assert!(seen.text.contains("cookie: a=1; b=2\n"), "{seen:?}");
+    }
+}

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderName, HeaderValue, Request, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, SizeHint};
 
@@ -118,6 +118,17 @@ fn prepare(head: &mut Parts, mount: &Mount, context: &RequestContext) {
     head.headers.insert(&TRACEPARENT, trace);
     if head.uri.authority().is_none() && !head.headers.contains_key(header::HOST) {
         head.headers.insert(header::HOST, NO_HOST);
+    }
+    join_cookies(&mut head.headers);
+}
+
+/// Joins the fields `cookie` of a request. HTTP/2 lets a client send each cookie in a field of its own, and wants them joined before anything
+/// reads them as HTTP/1.1 (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1 {
+        let joined = HeaderValue::from_bytes(&crumbs.join(&b"; "[..])).expect("joined header text is header text");
+        headers.insert(header::COOKIE, joined);
     }
 }
 
