@@ -7,6 +7,7 @@
 
 mod app;
 mod drafts;
+mod mounts;
 mod names;
 mod paper;
 mod worlds;
