@@ -53,10 +53,19 @@ struct Case {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_case_of_the_table() {
+async fn every_case_of_the_table_on_an_instance_that_is_used_again() {
+    every_case_of_the_table("reuse").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_of_the_table_on_fresh_instances() {
+    every_case_of_the_table("fresh").await;
+}
+
+async fn every_case_of_the_table(mode: &str) {
     let text = fs::read_to_string(repository().join("host/tests/mounts/cases.toml")).unwrap();
     let cases: Cases = toml::from_str(&text).unwrap();
-    let app = app("[compartments.web]\nmodules = [\"web\"]\nlimits.calls = 1\n");
+    let app = app(&format!("[compartments.web]\nmodules = [\"web\"]\nlimits.calls = 1\ninstances.mode = \"{mode}\"\n"));
     let host = app.launch().start();
     let mut wrong = Vec::new();
     for case in &cases.case {

@@ -1,14 +1,15 @@
 //! Tests of bodies that flow, and of clients that leave while they do.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Version;
 use bytes::Bytes;
 use hyper::body::Frame;
 use watertight_testkit::client::{Raw, request};
+use watertight_testkit::http2::{DATA, END, Http2, RST_STREAM};
 
 use crate::client::{ask, flowing, get, piece, read, start, whole};
-use crate::{VERSIONS, app, metric, until, until_idle};
+use crate::{SOON, VERSIONS, app, metric, until, until_idle};
 
 const ABANDONED: &str = "watertight_instances_dropped_total{compartment=\"web\",reason=\"dropped\"}";
 
@@ -126,6 +127,70 @@ async fn a_client_that_reads_nothing_costs_little_and_is_cut_off() {
     let stalled = "watertight_http_cut_off_total{listener=\"data\",reason=\"connection-stalled\"}";
     until("all are cut off", async || metric(&host, stalled).await == 20).await;
     until_idle(&host, 1).await;
+}
+
+/// A client of HTTP/2 that takes each piece late, but in time, is never too slow: the time between the pieces does not count.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_each_piece_in_time_gets_them_all() {
+    let host = apart("[http]\nstall = \"500ms\"\n").launch().start();
+    let address = host.listen();
+    let taken = tokio::task::spawn_blocking(move || {
+        let mut client = Http2::connect(address, 2);
+        let stream = client.get("/web/trickle?pieces=4&millis=700");
+        client.head(stream);
+        let mut taken = Vec::new();
+        while let Ok(Some(frame)) = client.next_within(SOON) {
+            assert_ne!(frame.kind, RST_STREAM, "after {taken:?}");
+            if frame.kind == DATA {
+                taken.extend(frame.payload);
+                if frame.flags & END != 0 {
+                    break;
+                }
+                // The next piece waits for the client already when it is made, for a part of the time that it may.
+                std::thread::sleep(Duration::from_millis(900));
+                client.window(stream, 2);
+            }
+        }
+        String::from_utf8(taken).unwrap()
+    });
+    assert_eq!(taken.await.unwrap(), "0\n1\n2\n3\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_http2_that_takes_nothing_is_cut_off() {
+    let host = apart("[http]\nstall = \"500ms\"\n").launch().start();
+    let address = host.listen();
+    let ended = tokio::task::spawn_blocking(move || {
+        let mut client = Http2::connect(address, 0);
+        let streams: Vec<u32> = (0..20).map(|_| client.get("/web/large?bytes=1000000000")).collect();
+        let (start, mut ended) = (Instant::now(), 0);
+        while ended < streams.len() && start.elapsed() < SOON {
+            ended += client.frames(Duration::from_millis(200)).iter().filter(|frame| frame.kind == RST_STREAM).count();
+        }
+        ended
+    });
+    assert_eq!(ended.await.unwrap(), 20);
+    until_idle(&host, 1).await;
+}
+
+/// A client that resets its request while the handler reads it is one that leaves: the read fails, and so does the write.
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_break_off_end_their_exchange() {
+    let host = apart("").launch().start();
+    for version in VERSIONS {
+        let (sender, body) = flowing();
+        let mut answer = ask(host.listen(), version, start(version, "POST", "/web/echo").body(body).unwrap()).await;
+        sender.send(Frame::data(Bytes::from_static(b"x"))).await.unwrap();
+        assert_eq!(piece(&mut answer).await.unwrap(), Some("x".to_owned()));
+        drop((answer, sender));
+    }
+    // This one has no answer yet.
+    let mut half = Raw::connect(host.listen());
+    half.send("POST /web/count HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    drop(half);
+    until_idle(&host, 1).await;
+    assert!(!host.log().contains("ERROR"), "{}", host.log());
 }
 
 /// Returns the resident memory of a process in bytes.
