@@ -228,6 +228,12 @@ impl Serving {
             signals::second_termination().await;
             std::process::exit(1);
         });
+        let ending = runtime.clone();
+        let ending = tokio::spawn(async move {
+            tokio::time::sleep_until(drained_by.into()).await;
+            // The clients of streams can tell then that these have ended, and connect elsewhere.
+            ending.cut_off()
+        });
         let all_answered = match data_task {
             Some(task) => task.await.context("the data listener failed")?,
             None => true,
@@ -237,7 +243,10 @@ impl Serving {
         stop_admin.send_replace(true);
         // Cutting off operators loses nothing: a change counts once it is published, and a backup once it is complete.
         let _ = tokio::time::timeout(ADMIN_TIME, admin_task).await;
-        Ok(runtime.finish(drained_by).await && all_ended && all_answered)
+        let is_idle = runtime.finish(drained_by).await;
+        ending.abort();
+        let was_cut_off = ending.await.unwrap_or(false);
+        Ok(is_idle && all_ended && all_answered && !was_cut_off)
     }
 
     /// Reloads the trusted certificates and the log level at each hangup. Without a stream of hangups, waits forever.

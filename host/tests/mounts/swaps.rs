@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use rustix::process::Signal;
 use watertight_testkit::admin::Operator;
 use watertight_testkit::app::guest;
 use watertight_testkit::builds::with_build_id;
@@ -66,4 +67,24 @@ async fn streams_end_when_their_generation_is_cut_off() {
     for version in VERSIONS {
         assert_eq!(whole(host.listen(), version, "/web/hello").await.expect(200).header("watertight-generation"), "2");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_end_when_the_host_stops() {
+    let mut host = app("[http]\ndrain = \"500ms\"\n").launch().start();
+    let mut streams = Vec::new();
+    for version in VERSIONS {
+        for (path, is_whole) in [("/web/events?millis=50", true), ("/web/hang", false)] {
+            let mut stream = get(host.listen(), version, path).await;
+            piece(&mut stream).await.unwrap();
+            streams.push((path, is_whole, stream));
+        }
+    }
+    host.signal(Signal::TERM);
+    for (path, is_whole, stream) in streams {
+        let rest = read(stream).await;
+        assert_eq!(rest.is_whole, is_whole, "{path}: {rest:?}");
+    }
+    let ended = tokio::task::spawn_blocking(move || (host.wait().code(), host.has_logged("did not end in time")));
+    assert_eq!(ended.await.unwrap(), (Some(0), true));
 }

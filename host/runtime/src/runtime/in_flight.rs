@@ -56,6 +56,14 @@ impl Runtime {
         }
         true
     }
+
+    /// Ends the requests that still run, on all generations, because the host's time to stop is over. Returns whether there were any.
+    pub fn cut_off(&self) -> bool {
+        let alive: Vec<_> = self.retired().into_iter().chain([self.current()]).collect();
+        let is_busy = alive.iter().any(|generation| generation.in_flight.load(Relaxed) > 0);
+        alive.iter().for_each(|generation| generation.cut_off());
+        is_busy
+    }
 }
 
 impl Runtime {
