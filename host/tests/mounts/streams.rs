@@ -147,7 +147,7 @@ async fn a_client_that_takes_each_piece_in_time_gets_them_all() {
                     break;
                 }
                 // The next piece waits for the client already when it is made, for a part of the time that it may.
-                std::thread::sleep(Duration::from_millis(900));
+                std::thread::sleep(Duration::from_millis(750));
                 client.window(stream, 2);
             }
         }
