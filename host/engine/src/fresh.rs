@@ -19,8 +19,6 @@ use watertight_component::profile::Profile;
 const KEEP_MEMORY: usize = 2 << 20;
 /// The bytes of a stack that stay resident between calls. Few calls touch more.
 const KEEP_STACK: usize = 16 << 10;
-/// The smallest size of a page. The guard of a stack is one page of the machine.
-const WASM_PAGE: usize = 64 << 10;
 
 /// The text of the error that no memory is free. Wasmtime takes only texts from a [`MemoryCreator`].
 const NO_MEMORY: &str = "all memories of fresh instances are in use";
@@ -91,8 +89,7 @@ unsafe impl LinearMemory for Memory {
     }
 
     fn grow_to(&mut self, size: usize) -> wasmtime::Result<()> {
-        // Opened in pieces, because each opening is a system call.
-        self.slot.open(size.next_multiple_of(WASM_PAGE))?;
+        self.slot.open(size)?;
         self.size = size;
         Ok(())
     }

@@ -25,7 +25,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The cases of a payment method, in the order of the contract.
 const CASES: [&str; 3] = ["card", "wallet", "invoice"];
-/// The same, for messages.
+/// The cases of a payment method, as messages list them.
 const CASES_TEXT: &str = "`card`, `wallet`, `invoice`";
 
 /// Reads a draft. Adds the faults of the document to `faults`; the draft then means nothing.

@@ -9,6 +9,7 @@ mod request;
 mod response;
 
 use std::any::Any;
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::Func;
+use wasmtime_wasi_http::Error;
 
 use super::compartment::Compartment;
 use super::{Generation, Target, detached};
@@ -84,6 +86,24 @@ pub enum HandlerError {
 
 /// The head of a handler's answer, or why there is none. The second text of an error is for the log.
 type Answer = Result<http_response::Parts, (HandlerError, String)>;
+
+/// Returns why there is no answer, for an error code of a handler, and the code's text for the log. The client learns only whether something
+/// took too long or is unavailable.
+fn refusal(code: impl fmt::Debug + Into<Error>) -> (HandlerError, String) {
+    let reason = format!("{code:?}");
+    let error = match code.into() {
+        Error::DnsTimeout
+        | Error::ConnectionTimeout
+        | Error::ConnectionReadTimeout
+        | Error::ConnectionWriteTimeout
+        | Error::HttpResponseTimeout => HandlerError::Timeout,
+        Error::DestinationUnavailable | Error::ConnectionRefused | Error::ConnectionLimitReached => {
+            HandlerError::Unavailable
+        }
+        _ => HandlerError::Failed,
+    };
+    (error, reason)
+}
 
 /// Passes a request to the function of a handler in an instance, and runs the function to its end.
 type Start = Box<dyn for<'s> FnOnce(&'s mut Store<InstanceState>, Func) -> BoxFuture<'s, wasmtime::Result<()>> + Send>;

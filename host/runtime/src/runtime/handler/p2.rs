@@ -8,13 +8,13 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::{Func, Resource};
-use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
 use super::request::{BodyFault, HandlerInput};
 use super::response::ResponseSlot;
-use super::{Answer, HandlerError};
+use super::{Answer, HandlerError, refusal};
 use crate::store::InstanceState;
 
 impl From<BodyFault> for Error {
@@ -50,7 +50,7 @@ pub(super) fn start(
                         let unfit = |reason: &str| (HandlerError::Failed, reason.to_owned());
                         slot.answer(&mut head, body).map(|()| head).map_err(unfit)
                     }
-                    Err(code) => Err((error_of(&code), format!("{code:?}"))),
+                    Err(code) => Err(refusal(code)),
                 };
                 // This fails if the client has gone away. The slot knows that, too.
                 let _ = answer.send(head);
@@ -59,20 +59,5 @@ pub(super) fn start(
             handle.call_async(&mut *store, (request, outparam)).await
         };
         work.boxed()
-    }
-}
-
-/// Returns what an error code says to a client: that something took too long, that something is unavailable, or nothing in particular.
-fn error_of(code: &ErrorCode) -> HandlerError {
-    match code {
-        ErrorCode::DnsTimeout
-        | ErrorCode::ConnectionTimeout
-        | ErrorCode::ConnectionReadTimeout
-        | ErrorCode::ConnectionWriteTimeout
-        | ErrorCode::HttpResponseTimeout => HandlerError::Timeout,
-        ErrorCode::DestinationUnavailable | ErrorCode::ConnectionRefused | ErrorCode::ConnectionLimitReached => {
-            HandlerError::Unavailable
-        }
-        _ => HandlerError::Failed,
     }
 }

@@ -17,7 +17,7 @@ use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 
 use super::request::HandlerInput;
 use super::response::ResponseSlot;
-use super::{Answer, HandlerError};
+use super::{Answer, HandlerError, refusal};
 use crate::store::InstanceState;
 
 /// The parameters of `handle`.
@@ -44,7 +44,7 @@ pub(super) fn start(
                 let head = accessor.with(|mut access| -> wasmtime::Result<Answer> {
                     let response = match answered {
                         Ok(response) => response,
-                        Err(code) => return Ok(Err((error_of(&code), format!("{code:?}")))),
+                        Err(code) => return Ok(Err(refusal(code))),
                     };
                     let response = WasiHttpView::http(access.data_mut()).table.delete(response)?;
                     let (mut head, body) = response.into_http(access.as_context_mut(), sent)?.into_parts();
@@ -72,19 +72,4 @@ fn with_authority(mut request: Request<HandlerInput>) -> wasmtime::Result<Reques
     scheme.get_or_insert(Scheme::HTTP);
     *request.uri_mut() = Uri::from_parts(target)?;
     Ok(request)
-}
-
-/// Returns what an error code says to a client: that something took too long, that something is unavailable, or nothing in particular.
-fn error_of(code: &ErrorCode) -> HandlerError {
-    match code {
-        ErrorCode::DnsTimeout
-        | ErrorCode::ConnectionTimeout
-        | ErrorCode::ConnectionReadTimeout
-        | ErrorCode::ConnectionWriteTimeout
-        | ErrorCode::HttpResponseTimeout => HandlerError::Timeout,
-        ErrorCode::DestinationUnavailable | ErrorCode::ConnectionRefused | ErrorCode::ConnectionLimitReached => {
-            HandlerError::Unavailable
-        }
-        _ => HandlerError::Failed,
-    }
 }
