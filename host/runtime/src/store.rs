@@ -17,6 +17,7 @@ use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceTable, Val};
 
 use limits::Limiter;
+use local::Local;
 use watertight_component::profile::Profile;
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::table::LimitKind;
@@ -68,8 +69,8 @@ pub struct InstanceState {
     log: Arc<LogBudget>,
     /// The limits of capabilities that the call met, each once for each module.
     met_limits: Vec<MetLimit>,
-    /// The states that capabilities keep in this store, at most one of each type.
-    locals: Vec<Box<dyn StoreState>>,
+    /// The states that capabilities keep in this store, at most one of each type, or of each type and module.
+    locals: Vec<Local>,
     table: ResourceTable,
     /// The guest's report of its failure, if it made one in this call.
     failure: Option<Box<FailureReport>>,
@@ -105,7 +106,7 @@ impl InstanceState {
 
     /// Begins to serve a call. Resets the limits, and removes what was recorded about the call before.
     pub fn begin_call(&mut self, call: CallContext) {
-        self.locals.iter_mut().for_each(|local| local.begin_call(&call));
+        self.locals.iter_mut().for_each(|local| local.state.begin_call(&call));
         self.cpu.begin(call.cpu);
         self.log.begin(call.log);
         self.call = call;
@@ -176,7 +177,7 @@ impl InstanceState {
     /// Returns the first error of a capability. The call must then have no result.
     pub async fn end_call(&mut self) -> wasmtime::Result<()> {
         for local in &mut self.locals {
-            if let Some(end) = local.end_call() {
+            if let Some(end) = local.state.end_call() {
                 end.await?;
             }
         }

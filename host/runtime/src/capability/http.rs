@@ -51,13 +51,11 @@ impl Capability for Http {
     }
 }
 
-/// A store's state of `wasi:http`: Wasmtime's context, and the host's hooks.
+/// A store's state of `wasi:http`, for one module or for the interface `types`, which all modules share: Wasmtime's context, and the host's
+/// hooks.
 struct HttpState {
     context: WasiHttpCtx,
-    /// The hooks of the modules that have sent requests.
-    modules: Vec<(ModuleIndex, Hooks)>,
-    /// The hooks behind the interface `types`, which all modules share. They send nothing.
-    shared: Hooks,
+    hooks: Hooks,
 }
 
 /// Sends a guest's requests through its module's grant, under the deadline of the current call.
@@ -78,15 +76,7 @@ struct DenialLog {
 }
 
 impl HttpState {
-    fn new(state: &InstanceState) -> Self {
-        let mut context = WasiHttpCtx::new();
-        context.set_field_size_limit(MAX_FIELDS);
-        Self { context, modules: Vec::new(), shared: Hooks::new(state, None) }
-    }
-}
-
-impl Hooks {
-    /// Creates the hooks of a module, or those that send nothing.
+    /// Creates the state of a module, or the one behind the interface `types`, which sends nothing.
     fn new(state: &InstanceState, module: Option<ModuleIndex>) -> Self {
         let call = state.call();
         let voice = DenialLog {
@@ -96,41 +86,36 @@ impl Hooks {
             budget: state.log_budget().clone(),
         };
         let outgoing = module.and_then(|module| state.shared::<Arc<OutboundClient>>(module).ok().cloned());
-        Self { outgoing, voice, deadline: call.deadline.clone() }
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(MAX_FIELDS);
+        Self { context, hooks: Hooks { outgoing, voice, deadline: call.deadline.clone() } }
     }
 
-    fn begin_call(&mut self, call: &CallContext) {
-        let Self { voice, deadline, .. } = self;
-        (voice.request, voice.trace, *deadline) = (call.request.clone(), call.trace.clone(), call.deadline.clone());
+    /// Returns Wasmtime's view of the state of a module, or of the one behind the interface `types`.
+    fn view(state: &mut InstanceState, module: Option<ModuleIndex>) -> WasiHttpCtxView<'_> {
+        let (Self { context, hooks }, table) = state.local_of(module, |state| Self::new(state, module));
+        WasiHttpCtxView { hooks, table, ctx: context }
     }
 }
 
 impl StoreState for HttpState {
     fn begin_call(&mut self, call: &CallContext) {
-        let modules = self.modules.iter_mut().map(|(_, hooks)| hooks);
-        modules.chain([&mut self.shared]).for_each(|hooks| hooks.begin_call(call));
+        let Hooks { voice, deadline, .. } = &mut self.hooks;
+        (voice.request, voice.trace, *deadline) = (call.request.clone(), call.trace.clone(), call.deadline.clone());
     }
 }
 
 impl WasiHttpNamedView for InstanceState {
     /// Returns the context of a module that sends requests.
     fn http(&mut self, id: NamedId) -> WasiHttpCtxView<'_> {
-        let index = wasi::module_of(id);
-        let place = |state: &HttpState| state.modules.iter().position(|(module, _)| *module == index);
-        let found = self.find_local::<HttpState>().and_then(place);
-        let created = found.is_none().then(|| (index, Hooks::new(self, Some(index))));
-        let (HttpState { context, modules, .. }, table) = self.local_and_resources(HttpState::new);
-        modules.extend(created);
-        let place = found.unwrap_or(modules.len() - 1);
-        WasiHttpCtxView { hooks: &mut modules[place].1, table, ctx: context }
+        HttpState::view(self, Some(wasi::module_of(id)))
     }
 }
 
 impl WasiHttpView for InstanceState {
     /// Returns the context behind the interface `types`.
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let (HttpState { context, shared, .. }, table) = self.local_and_resources(HttpState::new);
-        WasiHttpCtxView { hooks: shared, table, ctx: context }
+        HttpState::view(self, None)
     }
 }
 

@@ -129,26 +129,21 @@ impl HasData for Resources {
     type Data<'a> = &'a mut ResourceTable;
 }
 
-/// The WASI contexts of a store. Each is created at its first use, because most stores never use one.
-#[derive(Default)]
-struct Wasi {
-    /// The contexts of the modules that have used WASI, each with the module's output.
-    modules: Vec<(ModuleIndex, WasiCtx, GuestOutput)>,
-    /// The context behind the shared interfaces. It allows nothing.
-    shared: Option<WasiCtx>,
+/// The WASI context of a module in a store. It is created at the first use, because most stores never use one.
+struct ModuleWasi {
+    context: WasiCtx,
+    output: GuestOutput,
 }
 
-impl StoreState for Wasi {
+impl StoreState for ModuleWasi {
     fn begin_call(&mut self, call: &CallContext) {
-        for (.., output) in &self.modules {
-            // An unfinished line that a start function wrote is logged under the start's request id.
-            output.end_call();
-            output.begin_call(call);
-        }
+        // An unfinished line that a start function wrote is logged under the start's request id.
+        self.output.end_call();
+        self.output.begin_call(call);
     }
 
     fn end_call(&mut self) -> Option<futures::future::BoxFuture<'_, wasmtime::Result<()>>> {
-        self.modules.iter().for_each(|(.., output)| output.end_call());
+        self.output.end_call();
         None
     }
 }
@@ -159,28 +154,28 @@ impl WasiNamedView for InstanceState {
     /// It has the host's clocks and random bytes. It has no files, arguments, environment variables or sockets. Input is at its end, and
     /// output goes to the module's log.
     fn ctx(&mut self, id: NamedId) -> WasiCtxView<'_> {
-        let index = module_of(id);
-        let place = |wasi: &Wasi| wasi.modules.iter().position(|(module, ..)| *module == index);
-        let found = self.find_local::<Wasi>().and_then(place);
-        let created = found.is_none().then(|| {
-            let output = GuestOutput::new(self.module(index).name.clone(), self.call(), self.log_budget().clone());
+        let module = module_of(id);
+        let (wasi, table) = self.local_of(Some(module), |state| {
+            let output = GuestOutput::new(state.module(module).name.clone(), state.call(), state.log_budget().clone());
             let mut builder = WasiCtx::builder();
             builder.wall_clock(WallClock);
             builder.stdout(output.stream(StreamKind::Stdout)).stderr(output.stream(StreamKind::Stderr));
-            (index, builder.build(), output)
+            ModuleWasi { context: builder.build(), output }
         });
-        let (wasi, table) = self.local_and_resources(|_| Wasi::default());
-        wasi.modules.extend(created);
-        let place = found.unwrap_or(wasi.modules.len() - 1);
-        WasiCtxView { ctx: &mut wasi.modules[place].1, table }
+        WasiCtxView { ctx: &mut wasi.context, table }
     }
 }
+
+/// The WASI context behind the interfaces that all modules of a store share. It allows nothing.
+struct SharedWasi(WasiCtx);
+
+impl StoreState for SharedWasi {}
 
 impl WasiView for InstanceState {
     /// Returns the context behind the interfaces that all modules share.
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (wasi, table) = self.local_and_resources(|_| Wasi::default());
-        WasiCtxView { ctx: wasi.shared.get_or_insert_with(|| WasiCtx::builder().build()), table }
+        let (wasi, table) = self.local_and_resources(|_| SharedWasi(WasiCtx::builder().build()));
+        WasiCtxView { ctx: &mut wasi.0, table }
     }
 }
 

@@ -28,6 +28,12 @@ pub trait StoreState: Any + Send {
     }
 }
 
+/// A state that a capability keeps in a store: for one module, or for all.
+pub(super) struct Local {
+    pub(super) module: Option<ModuleIndex>,
+    pub(super) state: Box<dyn StoreState>,
+}
+
 impl InstanceState {
     /// Returns the data that a capability has prepared for a module. See `Capability::prepare`.
     ///
@@ -47,7 +53,7 @@ impl InstanceState {
 
     /// Returns a capability's state in this store. `None` if it was not created yet.
     pub fn find_local<T: StoreState>(&self) -> Option<&T> {
-        self.locals.iter().find_map(|local| (&**local as &dyn Any).downcast_ref())
+        self.locals.iter().find_map(|local| (&*local.state as &dyn Any).downcast_ref())
     }
 
     /// Returns a capability's state in this store, and the store's resource table. `create` creates the state at the first use.
@@ -55,13 +61,23 @@ impl InstanceState {
         &mut self,
         create: impl FnOnce(&Self) -> T,
     ) -> (&mut T, &mut ResourceTable) {
-        let place = self.locals.iter().position(|local| (&**local as &dyn Any).is::<T>());
-        let place = place.unwrap_or_else(|| {
-            let created = Box::new(create(self));
-            self.locals.push(created);
+        self.local_of(None, create)
+    }
+
+    /// Returns the state that a capability keeps in this store for a module, and the store's resource table. `None` in place of the module
+    /// means the state of [`Self::local_and_resources`]. `create` creates the state at the first use.
+    pub(crate) fn local_of<T: StoreState>(
+        &mut self,
+        module: Option<ModuleIndex>,
+        create: impl FnOnce(&Self) -> T,
+    ) -> (&mut T, &mut ResourceTable) {
+        let is_wanted = |local: &Local| local.module == module && (&*local.state as &dyn Any).is::<T>();
+        let place = self.locals.iter().position(is_wanted).unwrap_or_else(|| {
+            let state = Box::new(create(self));
+            self.locals.push(Local { module, state });
             self.locals.len() - 1
         });
-        let local = (&mut *self.locals[place] as &mut dyn Any).downcast_mut().expect("the state was found by its type");
-        (local, &mut self.table)
+        let state = (&mut *self.locals[place].state as &mut dyn Any).downcast_mut();
+        (state.expect("the state was found by its type"), &mut self.table)
     }
 }
