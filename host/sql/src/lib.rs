@@ -244,6 +244,18 @@ impl Database {
         Ok(Transaction::new(lease.unwrap_or(Err(SqlError::Closed))?, self.clone(), deadline))
     }
 
+    /// Opens a write transaction as [`begin`](Self::begin) does, and waits until all that it can read of earlier commits is on the disk. What
+    /// it reads of others may be revealed before it ends. The wait keeps the writing thread from the next transaction.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin) and [`wait_until_synced`](Self::wait_until_synced).
+    pub async fn begin_synced(&self, deadline: Instant) -> Result<Transaction, SqlError> {
+        let transaction = self.begin(deadline).await?;
+        // The transaction has the writer, so nothing is committed after this.
+        self.wait_until_synced(deadline).await?;
+        Ok(transaction)
+    }
+
     /// Applies the pending migrations while guests are served. Only additive migrations are accepted: those that change
     /// nothing for a build that does not know them. Returns the number of applied migrations once they are on the disk.
     ///

@@ -20,6 +20,7 @@ use watertight_model::config::capability::Declaration;
 use watertight_model::ids::{CapabilityName, ModuleName};
 use watertight_model::problem::Problems;
 use watertight_outbound::OutboundClient;
+use watertight_sql::Database;
 use watertight_telemetry::Trace;
 
 /// The largest size of one set of header fields in the host, in bytes: names, values and overhead.
@@ -62,6 +63,8 @@ struct HttpState {
 struct Hooks {
     /// The module's outbound client. `None` if these hooks send nothing.
     outgoing: Option<Arc<OutboundClient>>,
+    /// The module's database while the module has a transaction open, which may have read what is not on the disk yet.
+    unsynced: Option<Database>,
     voice: DenialLog,
     deadline: Deadline,
 }
@@ -88,12 +91,15 @@ impl HttpState {
         let outgoing = module.and_then(|module| state.shared::<Arc<OutboundClient>>(module).ok().cloned());
         let mut context = WasiHttpCtx::new();
         context.set_field_size_limit(MAX_FIELDS);
-        Self { context, hooks: Hooks { outgoing, voice, deadline: call.deadline.clone() } }
+        Self { context, hooks: Hooks { outgoing, unsynced: None, voice, deadline: call.deadline.clone() } }
     }
 
     /// Returns Wasmtime's view of the state of a module, or of the one behind the interface `types`.
     fn view(state: &mut InstanceState, module: Option<ModuleIndex>) -> WasiHttpCtxView<'_> {
+        let unsynced = module.filter(|module| state.has_transaction(*module));
+        let unsynced = unsynced.and_then(|module| state.database(module).ok());
         let (Self { context, hooks }, table) = state.local_of(module, |state| Self::new(state, module));
+        hooks.unsynced = unsynced;
         WasiHttpCtxView { hooks, table, ctx: context }
     }
 }
@@ -138,8 +144,12 @@ impl WasiHttpHooks for Hooks {
         _: Box<dyn Future<Output = Result<()>> + Send>,
     ) -> Box<dyn Future<Output = Answer> + Send> {
         let (outgoing, voice, deadline) = (self.outgoing.clone(), self.voice.clone(), self.deadline.latest());
+        let unsynced = self.unsynced.take();
         Box::new(async move {
             let outgoing = outgoing.ok_or(Error::HttpRequestDenied)?;
+            if let Some(database) = unsynced {
+                database.wait_until_synced(deadline).await.map_err(|error| Error::InternalError(Some(error.to_string())))?;
+            }
             match outgoing.send(request, options, deadline).await {
                 Ok((answer, closing)) => {
                     let rest: Box<dyn Future<Output = Result<()>> + Send> = Box::new(closing.map(Ok));

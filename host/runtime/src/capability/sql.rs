@@ -88,7 +88,13 @@ impl HostTransaction for InstanceState {
         }
         let database = self.database(module)?;
         let begun = self.start_statement(module, "begin", None);
-        let lease = database.begin(self.call().deadline.time()).await;
+        let deadline = &self.call().deadline;
+        // What a plain call read in a transaction leaves the host with its answer, which waits until all of it is on the disk. What a
+        // handler read may leave in the next piece of its answer.
+        let lease = match deadline.moves() {
+            false => database.begin(deadline.time()).await,
+            true => database.begin_synced(deadline.time()).await,
+        };
         let lease = self.finish_statement(module, begun, "", lease).map_err(into_error);
         Ok(lease.map(|transaction| Resource::new_own(self.add_transaction(module, transaction))))
     }

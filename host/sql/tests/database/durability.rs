@@ -84,6 +84,8 @@ async fn nothing_that_is_not_synced_is_acknowledged_or_read() {
     let settled = case.database.wait_until_synced(within(20)).await;
     assert_eq!(settled, Err(SqlError::Timeout));
     let reader = tokio::spawn(transaction.commit());
+    // One whose data may be revealed at once doesn't begin before that.
+    assert_eq!(case.database.begin_synced(within(20)).await.err(), Some(SqlError::Timeout));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(
         ![write.is_finished(), next.is_finished(), conflicting.is_finished(), reader.is_finished()].contains(&true)
@@ -95,6 +97,8 @@ async fn nothing_that_is_not_synced_is_acknowledged_or_read() {
     reader.await.unwrap().unwrap();
     assert!(number(&read.await.unwrap().unwrap()) >= 2);
     case.database.wait_until_synced(soon()).await.unwrap();
+    let mut revealed = case.database.begin_synced(soon()).await.unwrap();
+    assert!(number(&revealed.query("SELECT count(*) FROM a", Vec::new()).await.unwrap()) >= 3);
 }
 
 #[tokio::test]

@@ -45,7 +45,7 @@ impl StoreState for OpenTransactions {
 
 impl InstanceState {
     /// Returns whether a module has an open transaction.
-    pub(super) fn has_transaction(&self, module: ModuleIndex) -> bool {
+    pub(in super::super) fn has_transaction(&self, module: ModuleIndex) -> bool {
         self.find_local::<OpenTransactions>().is_some_and(|all| all.open.iter().any(|open| open.module == module))
     }
 
