@@ -23,7 +23,6 @@ use watertight_control::application::{self, CheckScope, Checked, Host};
 use watertight_control::state::StateFolder;
 use watertight_engine::Engines;
 use watertight_graph::graph::render::{Format, GraphView};
-use watertight_graph::routes::Mount;
 use watertight_model::config::Overrides;
 use watertight_model::problem::{Code, Problems};
 use watertight_testkit::cases::{cases, prepare};
@@ -39,7 +38,7 @@ fn check(folder: &Path) -> Result<Checked, Problems> {
 fn outcome(folder: &Path, checked: &Result<Checked, Problems>) -> String {
     let text = match checked {
         Ok(checked) => {
-            let view = GraphView::new(&checked.graph).with_mounts(checked.routes.mounts().iter().map(Mount::view));
+            let view = checked.routes.add_to(GraphView::new(&checked.graph));
             let mut text = format!("ok\n{}", view.render(Format::Text));
             for node in checked.graph.modules.values() {
                 text = text.replace(&format!(" (build {})", node.artifact.build()), "");

@@ -7,7 +7,6 @@ use super::output::{self, AlreadyReported};
 use super::{CheckArguments, GraphArguments, GraphFormat};
 use watertight_control::application::{self, CheckScope};
 use watertight_graph::graph::render::{Format, GraphView};
-use watertight_graph::routes::Mount;
 use watertight_model::config::Overrides;
 
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
@@ -27,8 +26,12 @@ pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
         0 => String::new(),
         count => format!(", {count} mounts"),
     };
+    let middlewares = match checked.routes.middlewares().len() {
+        0 => String::new(),
+        count => format!(", {count} middlewares"),
+    };
     output::done(&format!(
-        "`{}` is complete: {} modules, {calls} calls between them, {} routes{mounts}",
+        "`{}` is complete: {} modules, {calls} calls between them, {} routes{mounts}{middlewares}",
         checked.graph.app,
         checked.graph.modules.len(),
         checked.routes.routes().len(),
@@ -45,7 +48,6 @@ pub(super) fn graph(arguments: &GraphArguments) -> anyhow::Result<()> {
         GraphFormat::Dot => Format::Dot,
         GraphFormat::Json => Format::Json,
     };
-    let mounts = checked.routes.mounts().iter().map(Mount::view);
-    output::print(&GraphView::new(&checked.graph).with_mounts(mounts).render(format));
+    output::print(&checked.routes.add_to(GraphView::new(&checked.graph)).render(format));
     Ok(())
 }

@@ -31,7 +31,6 @@ use watertight_control::application::ModuleMigrations;
 use watertight_control::control::Control;
 use watertight_graph::graph::RESUME;
 use watertight_graph::graph::render::{GraphView, ModuleView};
-use watertight_graph::routes::Mount;
 use watertight_model::ids::{FunctionPath, InterfaceName};
 use watertight_runtime::invoke::{Caller, InvokeError, invoke};
 use watertight_runtime::runtime::{CallStats, InstanceStats};
@@ -223,8 +222,7 @@ async fn modules(State(admin): State<Arc<AdminApi>>) -> Response {
 
 async fn graph(State(admin): State<Arc<AdminApi>>) -> Response {
     let generation = admin.control.runtime().current();
-    let mounts = generation.routes.mounts().iter().map(Mount::view);
-    Json(GraphView::new(&generation.graph).with_mounts(mounts)).into_response()
+    Json(generation.routes.add_to(GraphView::new(&generation.graph))).into_response()
 }
 
 async fn migrations(State(admin): State<Arc<AdminApi>>) -> Result<Response, Failure> {

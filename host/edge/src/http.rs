@@ -12,14 +12,16 @@ pub mod head;
 pub mod media;
 mod context;
 mod mount;
+mod middleware;
 pub mod panics;
 mod parameters;
 pub mod server;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use axum::body::Body;
+use axum::http::request::Parts;
 use axum::http::{Request, Response, StatusCode, header};
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -33,9 +35,10 @@ use watertight_runtime::store::{CallContext, RequestInfo, RequestNotes};
 use watertight_telemetry::table::CallOrigin;
 
 use answer::HostProblem;
-use context::RequestContext;
+use context::{Origin, RequestContext};
 use details::Failure;
-use mount::MountedRequest;
+use middleware::Passage;
+use mount::HandledRequest;
 use server::{Connection, CountedResponse, PermitShare, RequestBody};
 
 pub use context::{drop_body, request_id};
@@ -54,6 +57,14 @@ struct InFlightPermit {
     _permit: OwnedSemaphorePermit,
     _share: PermitShare,
     _generation: InFlight,
+}
+
+/// The right of a request to go on to its route or mount.
+enum Entry {
+    /// No permit was taken yet. The request counts on its generation.
+    Arrived(InFlight),
+    /// The permit was taken before the first middleware.
+    Admitted(Arc<InFlightPermit>),
 }
 
 /// What answers a request: the index of a route or of a mount in its generation.
@@ -111,43 +122,90 @@ impl DataListener {
         let mut found = None;
         let answered = match head::check_for(&request, |path| is_mounted(&generation, &request, path)) {
             Ok(()) => {
-                let answer = self.route_and_call(request, &context, &generation, on, &mut found);
+                let answer = self.answer(request, &context.origin, &generation, on, &mut found);
                 panics::catch_panic(answer).await.unwrap_or_else(|panic| {
-                    context.record_panic(&panic, &generation);
+                    context.origin.record_panic(&panic, &generation);
                     Err(HostProblem::HostFailed.into())
                 })
             }
             Err(failure) => Err(failure),
         };
-        let answer = answered.unwrap_or_else(|failure| failure.into_response_for(&context.id).into());
+        let answer = answered.unwrap_or_else(|failure| failure.into_response_for(&context.origin.id).into());
         let Answer { mut response, is_stream } = answer;
         // Of a stream, only its buffers are in memory.
         let length = if is_stream { 0 } else { response.body().size_hint().lower() };
         let held = (length > 0).then(|| connection.hold(length).ok());
         if let Some(None) = held {
-            response = Failure::from(HostProblem::Overloaded).into_response_for(&context.id);
+            response = Failure::from(HostProblem::Overloaded).into_response_for(&context.origin.id);
         }
         CountedResponse { response: context.finish(response, &generation, found), held: held.flatten() }
     }
 
-    /// Takes a permit for one request in flight. Returns `None` if no permit is free, or if `connection` already has at least as many
-    /// permits as are free. `on` counts the request on its generation.
-    fn acquire_permit(&self, connection: &Arc<Connection>, on: InFlight) -> Option<InFlightPermit> {
+    /// Takes a permit for one request in flight, if it has none. Returns `None` if no permit is free, or if `connection` already has at least
+    /// as many permits as are free.
+    fn acquire_permit(&self, connection: &Arc<Connection>, entry: Entry) -> Option<Arc<InFlightPermit>> {
+        let on = match entry {
+            Entry::Arrived(on) => on,
+            Entry::Admitted(permit) => return Some(permit),
+        };
         let take = || self.in_flight.clone().try_acquire_owned().ok();
         let (permit, share) = connection.acquire_permit(self.in_flight.available_permits(), take)?;
-        Some(InFlightPermit { _permit: permit, _share: share, _generation: on })
+        Some(Arc::new(InFlightPermit { _permit: permit, _share: share, _generation: on }))
     }
 
-    /// Finds the route or the mount of a request, and lets it answer. Sets `found` as soon as it is known.
-    async fn route_and_call(
-        &self,
+    /// Lets the first middleware that covers the request, or else its route or mount, answer it. Sets `found` to the route or mount as soon
+    /// as it is known.
+    async fn answer(
+        self: &Arc<Self>,
         request: Request<RequestBody>,
-        context: &RequestContext,
+        origin: &Origin,
         generation: &Arc<Generation>,
         on: InFlight,
         found: &mut Option<Answerer>,
     ) -> Result<Answer, Failure> {
         let (head, body) = request.into_parts();
+        let entry = Entry::Arrived(on);
+        if generation.routes.middlewares().is_empty() {
+            return self.dispatch(head, body, origin, generation, entry, found).await;
+        }
+        let plain = head::normalize_path(head.uri.path());
+        let Some(first) = generation.routes.middleware(0, &plain) else {
+            drop(plain);
+            return self.dispatch(head, body, origin, generation, entry, found).await;
+        };
+        *found = match generation.routes.find(&head.method, &plain) {
+            RouteMatch::Route(index, ..) => Some(Answerer::Route(index)),
+            RouteMatch::Mount(place, _) => Some(Answerer::Mount(place)),
+            RouteMatch::OtherMethods(_) | RouteMatch::Nothing => None,
+        };
+        drop(plain);
+        let connection = body.connection().clone();
+        let permit = self.acquire_permit(&connection, entry).ok_or(HostProblem::Overloaded)?;
+        let reached = Arc::new(OnceLock::new());
+        let passage = Passage {
+            listener: self.clone(),
+            generation: generation.clone(),
+            origin: origin.clone(),
+            connection,
+            permit,
+            reached: reached.clone(),
+            next: 0,
+        };
+        let answer = Box::pin(passage.meet(first, head, body)).await;
+        *found = reached.get().copied().or(*found);
+        answer
+    }
+
+    /// Finds the route or the mount of a request, and lets it answer. Sets `found` as soon as it is known.
+    async fn dispatch(
+        &self,
+        head: Parts,
+        body: RequestBody,
+        origin: &Origin,
+        generation: &Arc<Generation>,
+        entry: Entry,
+        found: &mut Option<Answerer>,
+    ) -> Result<Answer, Failure> {
         let connection = body.connection().clone();
         let plain = head::normalize_path(head.uri.path());
         let (index, route, path) = match generation.routes.find(&head.method, &plain) {
@@ -155,12 +213,12 @@ impl DataListener {
             RouteMatch::Mount(place, mount) => {
                 drop(plain);
                 *found = Some(Answerer::Mount(place));
-                let mounted = MountedRequest { generation, place, mount, head, body };
-                mounted.check_length(context)?;
+                let mounted = HandledRequest::of_mount(generation, (place, mount), head, body);
+                mounted.check_length(origin)?;
                 // The body flows while the handler runs, so the permit is taken before it.
-                let permit = self.acquire_permit(&connection, on).ok_or(HostProblem::Overloaded)?;
+                let permit = self.acquire_permit(&connection, entry).ok_or(HostProblem::Overloaded)?;
                 // Boxed, so that requests to routes don't carry the state of a handler's exchange.
-                return Box::pin(mounted.answer(context, permit)).await;
+                return Box::pin(mounted.answer(origin, permit)).await;
             }
             RouteMatch::OtherMethods(allow) => {
                 return Err(Failure::from(HostProblem::MethodNotAllowed).with_header(header::ALLOW, allow));
@@ -170,32 +228,32 @@ impl DataListener {
         *found = Some(Answerer::Route(index));
         panic_point("http::answer");
         let target = generation.route_target(index);
-        let deadline = context.arrival + generation.time(target);
+        let deadline = origin.arrival + generation.time(target);
         let body = parameters::read_body(route, &head.headers, body, generation.body_limit(target), deadline);
         // A client that sends its body slowly must not keep a retired generation alive.
         let body = generation.run_until_cut_off(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));
         if body.as_ref().is_err_and(|failure| failure.status() == StatusCode::PAYLOAD_TOO_LARGE) {
-            generation.report_large_body(target, &context.id, &context.trace);
+            generation.report_large_body(target, &origin.id, &origin.trace);
         }
         let body = body?;
         // The permit is taken only after the body has arrived: a client that sends slowly must not occupy one.
-        let permit = self.acquire_permit(&connection, on).ok_or(HostProblem::Overloaded)?;
+        let permit = self.acquire_permit(&connection, entry).ok_or(HostProblem::Overloaded)?;
         let values = parameters::decode(route, &path, &head, body.as_deref())?;
         let line = RequestInfo {
             method: route.method.as_str(),
             route: route.path.clone(),
-            uri: context.uri.clone(),
+            uri: origin.uri.clone(),
             generation: generation.number,
         };
         let notes = RequestNotes::new(line);
         let call_context =
-            CallContext::within_trace(context.id.clone(), deadline, CallOrigin::Route, context.trace.clone());
+            CallContext::within_trace(origin.id.clone(), deadline, CallOrigin::Route, origin.trace.clone());
         let call_context = call_context.with_request(notes.clone());
         let (result, _permit) = call::detached(generation.clone(), target, values, call_context, permit).await;
         let limit = generation.result_limit(target);
         let write = |result: Option<Val>| {
             answer::from_result(route, result.as_ref(), limit).unwrap_or_else(|error| {
-                generation.report_unencodable_result(target, &error, &context.id, &context.trace);
+                generation.report_unencodable_result(target, &error, &origin.id, &origin.trace);
                 Err(HostProblem::ModuleFailed.into())
             })
         };

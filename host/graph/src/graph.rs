@@ -29,7 +29,7 @@ use watertight_model::problem::{Problem, list_names};
 
 pub use place::{PlacementConstraint, PlacementReason};
 use provided::Offers;
-pub use provided::{RESUME, is_called_by_host, is_host_namespace};
+pub use provided::{RESUME, is_called_by_host, is_host_namespace, is_passing_import};
 
 /// A whole application with every import resolved, before anything is compiled.
 #[derive(Debug, Clone)]

@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use crate::graph::{AppGraph, Compartment, Node};
 use watertight_component::artifact::BuildInfo;
 use watertight_model::config::capability::Settings;
-use watertight_model::config::{AppConfig, MountConfig, RouteConfig, SecretSource, ValueSource, Values};
+use watertight_model::config::{
+    AppConfig, MiddlewareConfig, MountConfig, RouteConfig, SecretSource, ValueSource, Values,
+};
 use watertight_model::ids::{CapabilityName, CompartmentName, ModuleName};
 
 /// One of the two applications that a plan compares. It was checked, but need not run.
@@ -37,6 +39,9 @@ pub struct Plan {
     /// Changed mounts, sorted by path.
     #[serde(default)]
     pub mounts: Vec<MountChange>,
+    /// Changed middlewares, sorted by path and module.
+    #[serde(default)]
+    pub middlewares: Vec<MiddlewareChange>,
     /// Changed keys of the manifest that take effect at the next start of the host.
     pub restart: Vec<String>,
 }
@@ -135,6 +140,17 @@ pub struct MountChange {
     pub module: ModuleName,
 }
 
+/// A middleware that a change of the application adds, removes or moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MiddlewareChange {
+    /// The path below which the middleware gets all requests.
+    pub path: String,
+    /// The module.
+    pub module: ModuleName,
+    /// Whether the middleware is added or removed. `Changed` means that it moves among the others.
+    pub change: Change,
+}
+
 impl Plan {
     /// Compares two applications and lists what changes from `old` to `new`.
     pub fn new(old: PlanSide<'_>, new: PlanSide<'_>) -> Self {
@@ -143,14 +159,16 @@ impl Plan {
             compartments: compartments(old, new),
             routes: routes(old.config, new.config),
             mounts: mounts(old.config, new.config),
+            middlewares: middlewares(old.config, new.config),
             restart: restart_keys(old.config, new.config),
         }
     }
 
     /// Whether the two applications are equal.
     pub fn is_empty(&self) -> bool {
-        let Self { modules, compartments, routes, mounts, restart } = self;
-        modules.is_empty() && compartments.is_empty() && routes.is_empty() && mounts.is_empty() && restart.is_empty()
+        let Self { modules, compartments, routes, mounts, middlewares, restart } = self;
+        let has_routes = !(routes.is_empty() && mounts.is_empty() && middlewares.is_empty());
+        modules.is_empty() && compartments.is_empty() && !has_routes && restart.is_empty()
     }
 }
 
@@ -334,6 +352,30 @@ fn same_mount(old: &MountConfig, new: &MountConfig) -> bool {
     old.module.value == new.module.value && old.strip == new.strip && methods(old) == methods(new)
 }
 
+fn middlewares(old: &AppConfig, new: &AppConfig) -> Vec<MiddlewareChange> {
+    let keys = |config: &AppConfig| -> Vec<(String, ModuleName)> {
+        let key = |one: &MiddlewareConfig| (one.path.value.to_string(), one.module.value.clone());
+        config.middlewares.iter().map(key).collect()
+    };
+    let (from, to) = (keys(old), keys(new));
+    // The place of each middleware among those that both applications have.
+    let places = |keys: &[(String, ModuleName)], others: &[(String, ModuleName)]| -> BTreeMap<_, usize> {
+        let mut common = 0;
+        let place = |key: &(String, ModuleName)| {
+            let place = common;
+            common += usize::from(others.contains(key));
+            (key.clone(), place)
+        };
+        keys.iter().map(place).collect()
+    };
+    let (from, to) = (places(&from, &to), places(&to, &from));
+    let found = pairs(&from, &to).into_iter().filter_map(|((path, module), from, to)| {
+        let change = change(from, to, |from, to| from == to)?;
+        Some(MiddlewareChange { path: path.clone(), module: module.clone(), change })
+    });
+    found.collect()
+}
+
 /// Lists the keys of the manifest that a process reads only at its start and in which `new` differs from `old`.
 pub fn restart_keys(old: &AppConfig, new: &AppConfig) -> Vec<String> {
     let keys = [
@@ -408,6 +450,9 @@ impl fmt::Display for Plan {
         }
         for MountChange { path, change, module } in &self.mounts {
             writeln!(f, "{change} mount {path}, answered by {module}")?;
+        }
+        for MiddlewareChange { path, module, change } in &self.middlewares {
+            writeln!(f, "{change} middleware {module} of {path}")?;
         }
         for key in &self.restart {
             writeln!(f, "  `{key}` takes effect at the next start of the host")?;

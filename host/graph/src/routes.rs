@@ -1,10 +1,12 @@
 //! The routes of the configuration, bound to the functions that answer them: every parameter has a source, and every
-//! error case a status. The mounts of the configuration, bound to the handlers that answer them.
+//! error case a status. The mounts of the configuration, bound to the handlers that answer them, and the middlewares
+//! in front of both.
 //!
 //! The route table is a pure value that is built and checked with the graph. It knows types and names. Sockets and
 //! response headers belong to the module `http`.
 
 mod bind;
+mod middleware;
 mod mount;
 mod reach;
 
@@ -14,22 +16,25 @@ use std::sync::Arc;
 use ::http::{HeaderName, HeaderValue, StatusCode};
 
 use crate::graph::AppGraph;
+use crate::graph::render::GraphView;
 use watertight_json::{Codec, ObjectCodec};
 use watertight_model::config::{AppConfig, Method, UncertainParts, UnknownInput};
 use watertight_model::ids::{FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::Problem;
 
+pub use middleware::Middleware;
 pub use mount::{HandlerVersion, Mount};
 pub use reach::unreached_notes;
 
 use mount::MountTable;
 
-/// All routes and mounts of a generation.
+/// All routes, mounts and middlewares of a generation.
 #[derive(Debug, Default)]
 pub struct RouteTable {
     routes: Vec<Route>,
     paths: matchit::Router<Path>,
     mounts: MountTable,
+    middlewares: Vec<Middleware>,
 }
 
 /// The routes that share one path, by method.
@@ -132,7 +137,7 @@ pub enum RouteMatch<'table, 'path> {
 }
 
 impl RouteTable {
-    /// Binds the routes of `config` to the graph's functions, and the mounts to its handlers. Returns the table, and a problem for everything
+    /// Binds the routes of `config` to the graph's functions, and the mounts and middlewares to its handlers. Returns the table, and a problem for everything
     /// that does not fit.
     pub fn bind(config: &AppConfig, graph: &AppGraph) -> (RouteTable, Vec<Problem>) {
         let mut problems = Vec::new();
@@ -147,7 +152,12 @@ impl RouteTable {
             }
         }
         let mounts = config.mounts.iter().filter_map(|mount| mount::bind(mount, graph, &mut problems)).collect();
-        let mut table = RouteTable { routes, paths: matchit::Router::new(), mounts: MountTable::new(mounts) };
+        let bound = |config| Some((config, middleware::bind(config, graph, &mut problems)?));
+        let middlewares: Vec<_> = config.middlewares.iter().filter_map(bound).collect();
+        let mounts = MountTable::new(mounts);
+        middleware::check_circles(&middlewares, &routes, mounts.all(), graph, &mut problems);
+        let middlewares = middlewares.into_iter().map(|(_, middleware)| middleware).collect();
+        let mut table = RouteTable { routes, paths: matchit::Router::new(), mounts, middlewares };
         for (template, path) in paths {
             let place = path.methods[0].1;
             if let Err(error) = table.paths.insert(template, path) {
@@ -157,13 +167,16 @@ impl RouteTable {
         (table, problems)
     }
 
-    /// Checks routes and mounts that have faults of their own, as far as those faults allow it. Returns the problems that it finds beyond
+    /// Checks routes, mounts and middlewares that have faults of their own, as far as those faults allow it. Returns the problems that it finds beyond
     /// those faults.
     pub fn check_partial(uncertain: &UncertainParts, graph: &AppGraph) -> Vec<Problem> {
         let mut problems = Vec::new();
         uncertain.routes.iter().for_each(|partial| bind::check(partial, graph, &mut problems));
         for mount in &uncertain.mounts {
             mount::bind(mount, graph, &mut problems);
+        }
+        for one in &uncertain.middlewares {
+            middleware::bind(one, graph, &mut problems);
         }
         problems
     }
@@ -176,6 +189,25 @@ impl RouteTable {
     /// Returns all mounts. The indexes of [`RouteMatch::Mount`] refer to this slice.
     pub fn mounts(&self) -> &[Mount] {
         self.mounts.all()
+    }
+
+    /// Adds the mounts and the middlewares to the view of their application's graph.
+    pub fn add_to<'a>(&'a self, mut view: GraphView<'a>) -> GraphView<'a> {
+        view.mounts.extend(self.mounts().iter().map(Mount::view));
+        view.middlewares.extend(self.middlewares.iter().map(Middleware::view));
+        view
+    }
+
+    /// Returns all middlewares, in the order in which requests pass them.
+    pub fn middlewares(&self) -> &[Middleware] {
+        &self.middlewares
+    }
+
+    /// Returns the index of the next middleware that gets a request with `path`, beginning with the one at index `from`. The path must be
+    /// percent-encoded only where necessary.
+    pub fn middleware(&self, from: usize, path: &str) -> Option<usize> {
+        let found = self.middlewares.get(from..)?.iter().position(|middleware| middleware.covers(path))?;
+        Some(from + found)
     }
 
     /// Finds the route or the mount of a method and a path. The path must be percent-encoded only where necessary. A route with this path

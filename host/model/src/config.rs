@@ -4,7 +4,7 @@
 //! component: it knows what an application says about itself, not whether that is true.
 //!
 //! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
-//! `words` (single values), `settings`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `mount`,
+//! `words` (single values), `settings`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `mount`, `middleware`,
 //! `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,7 @@ mod compile_limits;
 mod files;
 mod manifest;
 mod modules;
+mod middleware;
 mod mount;
 mod outbound;
 mod partial;
@@ -41,6 +42,7 @@ mod tests;
 pub use calls::AllowedCalls;
 pub use compile_limits::CompileLimits;
 pub use files::{AppFiles, TextFile};
+pub use middleware::MiddlewareConfig;
 pub use modules::{CompartmentConfig, ComponentSource, ModuleConfig};
 pub use mount::{MountConfig, MountPath};
 pub use outbound::{AllowedOrigin, BadOrigin, HostName, Origin, OutboundConfig, Scheme};
@@ -116,6 +118,8 @@ pub struct AppConfig {
     pub routes: Vec<RouteConfig>,
     /// The mounts, in the order of files and lines. No two have the same path.
     pub mounts: Vec<MountConfig>,
+    /// The middlewares, in the order of files and lines, which is the order in which requests pass them.
+    pub middlewares: Vec<MiddlewareConfig>,
     /// The capabilities that this host can grant to modules.
     pub capabilities: Declarations,
     /// The text of the files that the configuration was read from.
@@ -238,6 +242,7 @@ fn read(
         load_routes(route_sources, &declared, app.unknown_input);
     doubts.routes = found.partial_routes;
     doubts.mounts = found.partial_mounts;
+    doubts.middlewares = found.partial_middlewares;
     let (listen, admin, probe) = addresses(&app, overrides, &source);
     let state = overrides.state.clone().unwrap_or_else(|| folders.root.join(app.state.as_deref().unwrap_or(STATE)));
 
@@ -265,6 +270,7 @@ fn read(
         telemetry,
         routes: found.routes,
         mounts: found.mounts,
+        middlewares: found.middlewares,
         capabilities: overrides.capabilities.clone(),
         files,
     };

@@ -42,7 +42,7 @@ pub use crate::store::CallError;
 pub use admission::{AdmissionTable, CallStats};
 pub use compartment::{Compartment, InstanceStats, Lease};
 pub use detached::{Detached, detached};
-pub use handler::{BodyFault, CutAnswer, HandlerError, HandlerRequest, RequestBody, ResponseBody};
+pub use handler::{HandlerError, HandlerPlace, HandlerRequest, ResponseBody};
 pub use in_flight::InFlight;
 
 /// The largest number of retired generations that finish their requests at the same time. The next change waits until one of them is freed.
@@ -78,6 +78,8 @@ pub struct Generation {
     route_targets: Vec<(Target, RouteMetrics)>,
     /// The handler of each mount, in the order of the mounts.
     mounts: Vec<handler::MountTarget>,
+    /// The handler of each middleware, in the order of the middlewares.
+    middlewares: Vec<Target>,
     telemetry: Arc<Telemetry>,
     in_flight: Arc<AtomicUsize>,
     /// The time that requests may take after another generation has become the current one.
@@ -127,14 +129,18 @@ impl Generation {
             (target, telemetry.route(route.method.as_str(), &route.path, &route.answer.statuses()))
         };
         let route_targets = routes.routes().iter().map(target).collect();
+        let handler = |module: &ModuleName, interface: &InterfaceName| -> Target {
+            let name = (module.clone(), interface.clone(), handler::HANDLE.to_owned());
+            *targets.get(&name).expect("a mount or a middleware was bound to a handler that linking found")
+        };
         let mount = |mount: &Mount| {
-            let name = (mount.module.clone(), mount.interface.clone(), handler::HANDLE.to_owned());
-            let target = *targets.get(&name).expect("a mount was bound to a handler that linking found");
+            let target = handler(&mount.module, &mount.interface);
             let label = handler::mount_label(&mount.path);
             let metrics = telemetry.route(handler::ANY_METHOD, &label, &[StatusCode::OK.as_u16()]);
             handler::MountTarget { target, version: mount.version, metrics, label }
         };
         let mounts = routes.mounts().iter().map(mount).collect();
+        let middlewares = routes.middlewares().iter().map(|one| handler(&one.module, &one.interface)).collect();
         let cut_off = CancellationToken::new();
         Self {
             number,
@@ -145,6 +151,7 @@ impl Generation {
             bridges,
             route_targets,
             mounts,
+            middlewares,
             telemetry: telemetry.clone(),
             in_flight: Arc::default(),
             drain,

@@ -5,6 +5,7 @@
 
 mod call;
 mod deadline;
+mod downstream;
 mod failure;
 mod limits;
 mod local;
@@ -28,6 +29,7 @@ pub use call::{
     RequestNotes,
 };
 pub use deadline::{CLIENT_GRACE, Deadline, StreamDeadline, TimeLimit};
+pub use downstream::{BodyFault, CutAnswer, Downstream, MAX_PASSED_ON, PassedBody, PassingOn, RequestBody};
 pub use failure::FailureReport;
 pub use limits::{CpuMeter, LimitHit, PollTime};
 pub use local::{SharedData, StoreState};

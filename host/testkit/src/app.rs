@@ -86,14 +86,17 @@ pub fn apart(settings: &str) -> String {
 
 /// Returns the component file of a guest, a test module in `tests/guests`. All guests are built once, by `watertight build`.
 pub fn guest(name: &str) -> PathBuf {
-    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
-        let folder = paths::temporary().join("guests");
-        let app = paths::repository().join("host/tests/guests");
-        let built = host::binary().arg("build").arg("--app").arg(app).arg("--out").arg(&folder).output().unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        folder
-    });
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| components_of("host/tests/guests"));
     FOLDER.join(name).with_extension("wasm")
+}
+
+/// Builds the modules of an application in this repository by `watertight build`. Returns the folder of the components.
+pub fn components_of(app: &str) -> PathBuf {
+    let folder = paths::temporary().join(app.replace('/', "-"));
+    let app = paths::repository().join(app);
+    let built = host::binary().arg("build").arg("--app").arg(app).arg("--out").arg(&folder).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    folder
 }
 
 /// Returns the component file of the guest `probe`, built for the target `wasm32-wasip2`, so that it imports all of WASI.

@@ -7,6 +7,7 @@
 mod cases;
 mod client;
 mod limits;
+mod middleware;
 mod p3;
 mod streams;
 mod swaps;

@@ -209,6 +209,8 @@ fn needed(graph: &AppGraph, module: &ModuleName) -> BTreeSet<ModuleName> {
 fn retain_modules(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
     config.routes.clear();
     config.mounts.clear();
+    // A module that passes requests on must stand in a table.
+    config.middlewares.retain(|middleware| modules.contains(&middleware.module.value));
     config.modules.retain(|name, _| modules.contains(name));
     for module in config.modules.values_mut() {
         module.calls.retain(|name| modules.contains(name));

@@ -10,7 +10,7 @@ use watertight_runtime::runtime::{CallError, Generation, Target, detached as run
 use watertight_runtime::store::CallContext;
 
 /// The result of a call, and the permit of the HTTP request that made the call.
-type Outcome = (Result<Option<Val>, CallError>, InFlightPermit);
+type Outcome = (Result<Option<Val>, CallError>, Arc<InFlightPermit>);
 
 /// Calls the function `target`. If the returned future is dropped, the call continues in the background. The call keeps the permit
 /// `place` until it ends, and returns it with the result.
@@ -19,7 +19,7 @@ pub(super) fn detached(
     target: Target,
     values: Vec<Val>,
     context: CallContext,
-    permit: InFlightPermit,
+    permit: Arc<InFlightPermit>,
 ) -> impl Future<Output = Outcome> {
     run_detached(async move {
         let outcome = generation.call(target, &values, context).await;

@@ -17,13 +17,32 @@ use watertight_telemetry::{Span, Trace, logged_path};
 /// The maximum length of a client's own request id, in bytes. A longer id is replaced by a new one.
 const MAX_REQUEST_ID: usize = 128;
 
-/// The context of a request that is in progress.
-pub(super) struct RequestContext {
+/// What is known of a client's request from its head on. It is the same for all that middlewares make of the request.
+#[derive(Clone)]
+pub(super) struct Origin {
     pub(super) arrival: Instant,
     pub(super) id: Arc<str>,
     pub(super) trace: Trace,
     pub(super) uri: Uri,
     method: Method,
+}
+
+impl Origin {
+    /// Counts and logs a panic of the host during this request.
+    pub(super) fn record_panic(&self, panic: &PanicMessage, generation: &Generation) {
+        generation.telemetry().count_panic("data");
+        let (request, trace, method, path) =
+            (&*self.id, self.trace.id(), method_name(&self.method), logged_path(self.uri.path()));
+        let generation = generation.number.0;
+        tracing::error!(
+            target: "request", method, path, request, %trace, generation, %panic, "the host failed to answer a request"
+        );
+    }
+}
+
+/// The context of a request that is in progress.
+pub(super) struct RequestContext {
+    pub(super) origin: Origin,
     span: Option<Span>,
 }
 
@@ -40,18 +59,7 @@ impl RequestContext {
             span.set_text("url.path", request.uri().path());
         }
         let (id, uri, method) = (request_id(headers), request.uri().clone(), request.method().clone());
-        Self { arrival, id, trace, uri, method, span }
-    }
-
-    /// Counts and logs a panic of the host during this request.
-    pub(super) fn record_panic(&self, panic: &PanicMessage, generation: &Generation) {
-        generation.telemetry().count_panic("data");
-        let (request, trace, method, path) =
-            (&*self.id, self.trace.id(), method_name(&self.method), logged_path(self.uri.path()));
-        let generation = generation.number.0;
-        tracing::error!(
-            target: "request", method, path, request, %trace, generation, %panic, "the host failed to answer a request"
-        );
+        Self { origin: Origin { arrival, id, trace, uri, method }, span }
     }
 
     /// Completes the response's headers, and records the response in metrics, the access log and the trace. `answerer` is the route or the
@@ -62,7 +70,8 @@ impl RequestContext {
         generation: &Generation,
         answerer: Option<Answerer>,
     ) -> Response<Body> {
-        let (status, time) = (response.status().as_u16(), self.arrival.elapsed());
+        let Self { origin, span } = self;
+        let (status, time) = (response.status().as_u16(), origin.arrival.elapsed());
         let metrics = match answerer {
             Some(Answerer::Route(place)) => generation.route_metrics(place),
             Some(Answerer::Mount(place)) => generation.mount_metrics(place),
@@ -71,31 +80,32 @@ impl RequestContext {
         let route = answerer.map(|answerer| answerer.path(generation));
         metrics.record_answer(status, time);
         let headers = response.headers_mut();
-        headers.insert(&REQUEST_ID, HeaderValue::from_str(&self.id).expect("request ids are printable ASCII"));
+        headers.insert(&REQUEST_ID, HeaderValue::from_str(&origin.id).expect("request ids are printable ASCII"));
         headers.insert(&GENERATION, generation.number.0.into());
-        let trace = HeaderValue::from_bytes(&self.trace.to_traceparent()).expect("hexadecimal digits are header text");
+        let trace =
+            HeaderValue::from_bytes(&origin.trace.to_traceparent()).expect("hexadecimal digits are header text");
         headers.insert(&TRACEPARENT, trace);
-        if self.method == Method::HEAD {
+        if origin.method == Method::HEAD {
             drop_body(&mut response);
         }
-        let request = &*self.id;
+        let request = &*origin.id;
         let line = Line {
             listener: "data",
-            method: &self.method,
+            method: &origin.method,
             route,
-            path: self.uri.path(),
+            path: origin.uri.path(),
             status,
             bytes: response.body().size_hint().exact(),
             time,
             request,
-            trace: Some(self.trace.id()),
+            trace: Some(origin.trace.id()),
             generation: generation.number.0,
         };
         line.write();
-        if let Some(span) = self.span {
+        if let Some(span) = span {
             let method = match answerer {
                 Some(Answerer::Route(place)) => generation.routes.routes()[place].method.as_str(),
-                _ => method_name(&self.method),
+                _ => method_name(&origin.method),
             };
             record(span, request, status, generation, route.map(|path| (method, path)));
         }

@@ -1,4 +1,4 @@
-//! Requests that a mounted module answers by a handler of its own. Bodies flow both ways; the host reads neither.
+//! Requests that a module answers by a handler of its own, because it is mounted or a middleware. Bodies flow both ways; the host reads neither.
 //!
 //! The handler gets the request as the client sent it. The host adds the request's id and its position in the trace, and takes the mount's
 //! path away if the mount says so.
@@ -17,66 +17,83 @@ use hyper::body::{Body as _, Frame, SizeHint};
 
 use super::access::static_method_name;
 use super::answer::{self, HostProblem};
-use super::context::RequestContext;
+use super::context::Origin;
 use super::details::Failure;
 use super::server::{BodyError, HeldBytes, RequestBody};
 use super::{Answer, InFlightPermit, REQUEST_ID, TRACEPARENT};
 use watertight_graph::routes::Mount;
-use watertight_runtime::runtime::{BodyFault, Generation, HandlerError, HandlerRequest, Target};
-use watertight_runtime::store::{RequestInfo, RequestNotes};
+use watertight_runtime::runtime::{Generation, HandlerError, HandlerPlace, HandlerRequest};
+use watertight_runtime::store::{BodyFault, Downstream, RequestInfo, RequestNotes};
 
 /// The header in which a handler finds the mount's path, if the mount takes it away from the request's path.
 static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 /// The host of a request that names none, which only HTTP/1.0 permits. A handler always gets one.
 const NO_HOST: HeaderValue = HeaderValue::from_static("localhost");
 
-/// A request that matched a mount.
-pub(super) struct MountedRequest<'a> {
+/// A request for the handler of a mount or of a middleware.
+pub(super) struct HandledRequest<'a> {
     /// The generation that answers.
     pub(super) generation: &'a Arc<Generation>,
-    /// The index of the mount.
-    pub(super) place: usize,
-    /// The mount.
-    pub(super) mount: &'a Mount,
+    /// The handler.
+    pub(super) place: HandlerPlace,
+    /// The path that is taken away from the request's path.
+    pub(super) prefix: Option<&'a str>,
+    /// The name of the handler in log lines: a path.
+    pub(super) label: Arc<str>,
+    /// What answers the requests that the handler passes on, if it is one of a middleware.
+    pub(super) downstream: Option<Arc<dyn Downstream>>,
     /// The head of the request.
     pub(super) head: Parts,
     /// The body of the request.
     pub(super) body: RequestBody,
 }
 
-impl MountedRequest<'_> {
+impl<'a> HandledRequest<'a> {
+    /// Creates the request of a mount, which is at index `place`.
+    pub(super) fn of_mount(
+        generation: &'a Arc<Generation>,
+        (place, mount): (usize, &'a Mount),
+        head: Parts,
+        body: RequestBody,
+    ) -> Self {
+        let prefix = Some(&*mount.path).filter(|path| mount.strip && *path != "/");
+        let label = generation.mount_label(place).clone();
+        Self { generation, place: HandlerPlace::Mount(place), prefix, label, downstream: None, head, body }
+    }
+
     /// Returns the failure to answer at once, if the request says that its body is larger than its handler's limit.
-    pub(super) fn check_length(&self, context: &RequestContext) -> Result<(), Failure> {
-        let target = self.target();
+    pub(super) fn check_length(&self, origin: &Origin) -> Result<(), Failure> {
+        let target = self.generation.handler_target(self.place);
         let limit = self.generation.body_limit(target);
         if self.body.size_hint().lower() > limit {
-            self.generation.report_large_body(target, &context.id, &context.trace);
+            self.generation.report_large_body(target, &origin.id, &origin.trace);
             return Err(HostProblem::BodyTooLarge { limit }.into());
         }
         Ok(())
     }
 
     /// Lets the handler answer the request. `permit` is held until the exchange has ended.
-    pub(super) async fn answer(self, context: &RequestContext, permit: InFlightPermit) -> Result<Answer, Failure> {
-        let Self { generation, place, mount, mut head, body } = self;
-        prepare(&mut head, mount, context);
+    pub(super) async fn answer(self, origin: &Origin, permit: Arc<InFlightPermit>) -> Result<Answer, Failure> {
+        let Self { generation, place, prefix, label, downstream, mut head, body } = self;
+        prepare(&mut head, prefix, origin);
         let notes = RequestNotes::new(RequestInfo {
             method: static_method_name(&head.method),
-            route: generation.mount_label(place).clone(),
-            uri: context.uri.clone(),
+            route: label,
+            uri: origin.uri.clone(),
             generation: generation.number,
         });
         let is_answered = Arc::new(AtomicBool::new(false));
         let body = Upload { body: body.without_stall_limit_once(is_answered.clone()), held: None };
         let request = HandlerRequest {
             request: Request::from_parts(head, body.boxed_unsync()),
-            arrival: context.arrival,
-            id: context.id.clone(),
-            trace: context.trace.clone(),
+            arrival: origin.arrival,
+            id: origin.id.clone(),
+            trace: origin.trace.clone(),
             notes: notes.clone(),
-            guard: Arc::new(permit),
+            downstream,
+            guard: permit,
         };
-        let answered = generation.handle(self.place, request).await;
+        let answered = generation.handle(place, request).await;
         is_answered.store(true, Relaxed);
         match answered {
             Ok(response) => {
@@ -86,40 +103,49 @@ impl MountedRequest<'_> {
             Err(error) => Err(answer::storage_full_if_server_error(failure(error), &notes)),
         }
     }
-
-    fn target(&self) -> Target {
-        self.generation.mount_target(self.place)
-    }
 }
 
 fn failure(error: HandlerError) -> Failure {
     match error {
         HandlerError::Call(error) => error.into(),
-        HandlerError::Body(BodyFault::TooLarge(limit)) => HostProblem::BodyTooLarge { limit }.into(),
-        HandlerError::Body(BodyFault::TooSlow) => HostProblem::BodyTooSlow.into(),
-        HandlerError::Body(BodyFault::CutOff) => HostProblem::BodyCutOff.into(),
-        HandlerError::Body(BodyFault::NoRoom) => HostProblem::Overloaded.into(),
+        HandlerError::Body(fault) => HostProblem::from(fault).into(),
         HandlerError::Timeout => HostProblem::Deadline.into(),
         HandlerError::Unavailable => HostProblem::Unavailable.into(),
         HandlerError::Failed => HostProblem::ModuleFailed.into(),
     }
 }
 
-/// Changes the head of a request to the one that its handler sees.
-fn prepare(head: &mut Parts, mount: &Mount, context: &RequestContext) {
-    if mount.strip && *mount.path != *"/" {
-        head.uri = without_prefix(&head.uri, &mount.path);
-        let prefix = HeaderValue::from_str(&mount.path).expect("the path of a mount is header text");
+impl From<BodyFault> for HostProblem {
+    fn from(fault: BodyFault) -> Self {
+        match fault {
+            BodyFault::TooLarge(limit) => Self::BodyTooLarge { limit },
+            BodyFault::TooSlow => Self::BodyTooSlow,
+            BodyFault::CutOff => Self::BodyCutOff,
+            BodyFault::NoRoom => Self::Overloaded,
+        }
+    }
+}
+
+/// Changes the head of a request to the one that its handler sees, without `prefix` in its path.
+fn prepare(head: &mut Parts, prefix: Option<&str>, origin: &Origin) {
+    if let Some(prefix) = prefix {
+        head.uri = without_prefix(&head.uri, prefix);
+        let prefix = HeaderValue::from_str(prefix).expect("the path of a mount is header text");
         head.headers.insert(&FORWARDED_PREFIX, prefix);
     }
-    let id = HeaderValue::from_str(&context.id).expect("request ids are printable ASCII");
+    let id = HeaderValue::from_str(&origin.id).expect("request ids are printable ASCII");
     head.headers.insert(&REQUEST_ID, id);
-    let trace = HeaderValue::from_bytes(&context.trace.to_traceparent()).expect("hexadecimal digits are header text");
+    let trace = HeaderValue::from_bytes(&origin.trace.to_traceparent()).expect("hexadecimal digits are header text");
     head.headers.insert(&TRACEPARENT, trace);
     if head.uri.authority().is_none() && !head.headers.contains_key(header::HOST) {
         head.headers.insert(header::HOST, NO_HOST);
     }
     join_cookies(&mut head.headers);
+}
+
+/// Returns the header `Host` of a request to `uri`.
+pub(super) fn host_of(uri: &Uri) -> HeaderValue {
+    uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()).unwrap_or(NO_HOST)
 }
 
 /// Joins the fields `cookie` of a request. HTTP/2 lets a client send each cookie in a field of its own, and wants them joined before anything
@@ -166,6 +192,7 @@ impl hyper::body::Body for Upload {
                 BodyError::Stalled => BodyFault::TooSlow,
                 BodyError::NoRoom(_) => BodyFault::NoRoom,
                 BodyError::Http1(_) | BodyError::Http2(_) => BodyFault::CutOff,
+                BodyError::PassedOn(fault) => fault,
             })
         }))
     }

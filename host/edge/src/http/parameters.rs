@@ -96,6 +96,7 @@ fn problem(error: &BodyError) -> HostProblem {
         BodyError::Stalled => HostProblem::BodyTooSlow,
         BodyError::NoRoom(_) => HostProblem::Overloaded,
         BodyError::Http1(_) | BodyError::Http2(_) => HostProblem::BodyCutOff,
+        BodyError::PassedOn(fault) => (*fault).into(),
     }
 }
 

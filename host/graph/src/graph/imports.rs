@@ -135,6 +135,7 @@ impl Resolver<'_> {
                     self.wasi(import, identity, wanted);
                 }
             }
+            None if provided::is_handler(identity) => self.handler(import, identity, wanted),
             None if provided::is_host_namespace(identity) => self.report_unknown(identity),
             None => self.call(import, wanted),
         }
@@ -156,6 +157,32 @@ impl Resolver<'_> {
         }
         if !provided::is_shared(identity) {
             self.node.capabilities.insert(import.clone(), identity.clone());
+        }
+    }
+
+    /// Resolves an import of an HTTP handler: a module in `calls` serves it, or the host, if the importing module is a middleware.
+    fn handler(&mut self, import: &InterfaceName, identity: &InterfaceName, wanted: &Interface) {
+        let allowed = self.module.calls.for_import(import, identity);
+        let serves = |module: &&ModuleName| {
+            let artifact = self.artifacts.get(*module);
+            artifact.is_some_and(|artifact| best_export(identity, &artifact.shape.exports).is_some())
+        };
+        let is_middleware = self.config.middlewares.iter().any(|middleware| middleware.module.value == *self.name);
+        if allowed.iter().any(serves) {
+            self.call(import, wanted);
+        } else if !is_middleware || !provided::is_passing_import(identity) {
+            let message = format!(
+                "module `{}` imports `{identity}`, which this host serves only to middlewares, and only in WASI 0.3",
+                self.name
+            );
+            let help = format!(
+                "write `[[middleware]]` with a `path` and `module = \"{0}\"` in a route file, or name a module that exports the handler in \
+                 `calls` of [modules.{0}]",
+                self.name
+            );
+            self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
+        } else if import.is_label() {
+            self.not_by_label(import, identity, "the host serves it to a middleware under its own name");
         }
     }
 

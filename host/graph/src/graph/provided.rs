@@ -237,6 +237,16 @@ pub(super) fn unservable(import: &InterfaceName) -> Option<&'static str> {
     UNSERVABLE.iter().find(|(name, _)| *name == import.unversioned()).map(|(_, why)| *why)
 }
 
+/// Whether `import` is the HTTP handler by which a middleware of WASI 0.3 passes requests on. The host serves it to middlewares.
+pub fn is_passing_import(import: &InterfaceName) -> bool {
+    import.unversioned() == "wasi:http/handler" && import.is_release_of(WASI_3)
+}
+
+/// Whether `import` is an HTTP handler, in whatever version. Unlike the other interfaces of WASI, a module of the application may serve it.
+pub(super) fn is_handler(import: &InterfaceName) -> bool {
+    matches!(import.unversioned(), "wasi:http/handler" | "wasi:http/incoming-handler")
+}
+
 /// Whether the interface's namespace is one that hosts implement (`wasi` or `watertight`). No module of an application
 /// provides such an interface.
 pub fn is_host_namespace(import: &InterfaceName) -> bool {

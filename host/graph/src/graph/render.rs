@@ -37,6 +37,8 @@ pub struct GraphView<'a> {
     pub calls: Vec<CallView<'a>>,
     /// The mounts, in the order of the route files.
     pub mounts: Vec<MountView<'a>>,
+    /// The middlewares, in the order in which requests pass them.
+    pub middlewares: Vec<MiddlewareView<'a>>,
 }
 
 /// A compartment as the output shows it.
@@ -141,6 +143,15 @@ pub struct MountView<'a> {
     pub methods: Option<Vec<&'a str>>,
 }
 
+/// A middleware as the output shows it: a path whose requests a module gets before whatever answers them.
+#[derive(Debug, Serialize)]
+pub struct MiddlewareView<'a> {
+    /// The path below which the middleware gets all requests.
+    pub path: &'a str,
+    /// The module.
+    pub module: &'a ModuleName,
+}
+
 impl fmt::Display for MountView<'_> {
     /// Writes the mount without its module: `/files (wasi:http/incoming-handler@0.2.6; GET, POST; stripped)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -153,7 +164,7 @@ impl fmt::Display for MountView<'_> {
 }
 
 impl<'a> GraphView<'a> {
-    /// Converts a graph to the form in which it is written out. [`GraphView::with_mounts`] adds what the graph doesn't have.
+    /// Converts a graph to the form in which it is written out. The mounts and middlewares are not in the graph: `RouteTable::add_to` adds them.
     pub fn new(graph: &'a AppGraph) -> Self {
         let compartments = graph.compartments.iter().map(|compartment| CompartmentView {
             name: &compartment.name,
@@ -191,14 +202,8 @@ impl<'a> GraphView<'a> {
             modules: modules.collect(),
             calls: calls.collect(),
             mounts: Vec::new(),
+            middlewares: Vec::new(),
         }
-    }
-
-    /// Adds the mounts of the application.
-    #[must_use]
-    pub fn with_mounts(mut self, mounts: impl IntoIterator<Item = MountView<'a>>) -> Self {
-        self.mounts.extend(mounts);
-        self
     }
 
     /// Writes the graph as text in the given format.
@@ -224,6 +229,12 @@ impl<'a> GraphView<'a> {
                 }
                 for mount in self.mounts.iter().filter(|mount| mount.module == module.name) {
                     let _ = writeln!(out, "      serves  {mount}");
+                }
+                for (place, MiddlewareView { path, .. }) in
+                    self.middlewares.iter().enumerate().filter(|(_, one)| one.module == module.name)
+                {
+                    let _ =
+                        writeln!(out, "      before  {path} (middleware {} of {})", place + 1, self.middlewares.len());
                 }
                 for call in self.calls.iter().filter(|call| call.from == module.name) {
                     let implements = call.implements.map(|name| format!(" ({name})")).unwrap_or_default();
@@ -255,6 +266,9 @@ impl<'a> GraphView<'a> {
             // A module's name has no underscore.
             let _ = writeln!(out, "  mount_{index}([\"{}\"]) --> {}", mount.path, mount.module);
         }
+        for (place, MiddlewareView { path, module }) in self.middlewares.iter().enumerate() {
+            let _ = writeln!(out, "  middleware_{place}{{{{\"{path}\"}}}} --> {module}");
+        }
         for call in &self.calls {
             let arrow = match call.kind {
                 EdgeKind::Fused => "-->",
@@ -281,6 +295,10 @@ impl<'a> GraphView<'a> {
         }
         for MountView { path, module, .. } in &self.mounts {
             let _ = writeln!(out, "  \"{path}\" [shape=plaintext];\n  \"{path}\" -> \"{module}\";");
+        }
+        for (place, MiddlewareView { path, module }) in self.middlewares.iter().enumerate() {
+            let name = format!("{}. before {path}", place + 1);
+            let _ = writeln!(out, "  \"{name}\" [shape=hexagon];\n  \"{name}\" -> \"{module}\";");
         }
         for call in &self.calls {
             let style = match call.kind {

@@ -143,6 +143,7 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
         telemetry: watertight_model::config::TracingConfig::default(),
         routes: Vec::new(),
         mounts: Vec::new(),
+        middlewares: Vec::new(),
         capabilities: Declarations::default(),
         files: AppFiles::default(),
     }

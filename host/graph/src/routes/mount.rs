@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use ::http::Method;
@@ -182,21 +183,51 @@ impl MountTable {
 /// Binds a mount to the handler of its module. Returns `None` and adds to `problems` if there is no fitting one.
 pub(super) fn bind(mount: &MountConfig, graph: &AppGraph, problems: &mut Vec<Problem>) -> Option<Mount> {
     let module = &mount.module.value;
+    let (interface, version) = bind_handler(module, (&mount.file, mount.module.line), "mounted", graph, problems)?;
+    Some(Mount {
+        path: mount.path.as_str().into(),
+        module: module.clone(),
+        interface,
+        version,
+        strip: mount.strip,
+        methods: mount.methods.clone(),
+    })
+}
+
+/// Finds the handler of a module, and compares it with WASI's contract. Returns the name of the export. Returns `None` and adds to
+/// `problems` if there is no fitting one: each has the place `(file, line)` and says that the module can't be `what`.
+pub(super) fn bind_handler(
+    module: &ModuleName,
+    (file, line): (&Arc<Path>, u32),
+    what: &str,
+    graph: &AppGraph,
+    problems: &mut Vec<Problem>,
+) -> Option<(InterfaceName, HandlerVersion)> {
     // A missing component was reported already.
     let exports = &graph.modules.get(module)?.artifact.shape.exports;
-    let report = |code: Code, message: String| {
-        Problem::new(code, message).module(module).file(&mount.file).line(mount.module.line)
-    };
+    let report = |code: Code, message: String| Problem::new(code, message).module(module).file(file).line(line);
     let (name, interface) = match choose(exports) {
         Ok(found) => found,
         Err(reason) => {
-            let (code, message, help) = reason.explain(module);
+            let (code, message, help) = reason.explain(module, what);
             problems.push(report(code, message).help(help));
             return None;
         }
     };
+    let version = HandlerVersion::of(interface.identity(name))?;
+    has_contract(module, (name, interface), version, report, problems).then(|| (name.clone(), version))
+}
+
+/// Compares a handler that a module exports or imports under a name with WASI's contract. Returns whether they are equal. Each difference
+/// becomes a problem, which `report` makes of a code and a message.
+pub(super) fn has_contract(
+    module: &ModuleName,
+    (name, interface): (&InterfaceName, &Interface),
+    version: HandlerVersion,
+    report: impl Fn(Code, String) -> Problem,
+    problems: &mut Vec<Problem>,
+) -> bool {
     let identity = interface.identity(name);
-    let version = HandlerVersion::of(identity)?;
     let found = differences(&version.contract(identity, interface), interface);
     for difference in &found {
         let message = format!("`{identity}` of module `{module}` does not match WASI's contract of that name");
@@ -205,14 +236,7 @@ pub(super) fn bind(mount: &MountConfig, graph: &AppGraph, problems: &mut Vec<Pro
         problem.type_path.clone_from(&difference.type_path);
         problems.push(problem.help(format!("build the module against the WIT of `{identity}`")));
     }
-    found.is_empty().then(|| Mount {
-        path: mount.path.as_str().into(),
-        module: module.clone(),
-        interface: name.clone(),
-        version,
-        strip: mount.strip,
-        methods: mount.methods.clone(),
-    })
+    found.is_empty()
 }
 
 /// The reason why no export of a module can be mounted.
@@ -246,13 +270,13 @@ fn choose(exports: &BTreeMap<InterfaceName, Interface>) -> Result<(&InterfaceNam
 }
 
 impl NoHandler {
-    /// Returns the code, the message and the help of the problem with the mounted module.
-    fn explain(&self, module: &ModuleName) -> (Code, String, String) {
+    /// Returns the code, the message and the help of the problem with a module that can't be `what`.
+    fn explain(&self, module: &ModuleName, what: &str) -> (Code, String, String) {
         let served = HandlerVersion::list_served();
         match self {
             Self::Missing => (
                 Code::NoHandler,
-                format!("module `{module}` can't be mounted: it exports no HTTP handler"),
+                format!("module `{module}` can't be {what}: it exports no HTTP handler"),
                 format!(
                     "let the module's world export one of {served}, or route requests to its functions by `[[route]]`"
                 ),
@@ -260,7 +284,7 @@ impl NoHandler {
             Self::NotServed(found) => (
                 Code::NoHandler,
                 format!(
-                    "module `{module}` can't be mounted: it exports {}, and this host serves only {served}",
+                    "module `{module}` can't be {what}: it exports {}, and this host serves only {served}",
                     list_names(found)
                 ),
                 format!("build the module for {served}"),

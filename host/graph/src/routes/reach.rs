@@ -1,4 +1,4 @@
-//! Notes on what no request reaches: exports that no route names, no mount uses, no module imports and the host does not
+//! Notes on what no request reaches: exports that no route names, no mount or middleware uses, no module imports and the host does not
 //! call, and entries of `calls` that match no import.
 //!
 //! These are notes and no faults. `watertight call` and contract suites reach such functions, and an application may be
@@ -11,7 +11,7 @@ use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem};
 
 use super::mount::{HandlerVersion, is_handler};
-use super::{Mount, RouteTable};
+use super::{Middleware, Mount, RouteTable};
 
 /// Returns a note for each export and each entry of `calls` that nothing uses, in the order of modules.
 pub fn unreached_notes(config: &AppConfig, graph: &AppGraph, routes: &RouteTable) -> Vec<Problem> {
@@ -70,11 +70,18 @@ impl Notes<'_> {
         self.routes.mounts().iter().filter(move |mount| mount.module == *module)
     }
 
+    /// Whether a middleware is the handler that a module exports under this name.
+    fn is_middleware(&self, module: &ModuleName, export: &InterfaceName) -> bool {
+        let is_it = |one: &Middleware| one.module == *module && one.interface == *export;
+        self.routes.middlewares().iter().any(is_it)
+    }
+
     fn is_reached(&self, module: &ModuleName, export: &InterfaceName) -> bool {
         let mut providers = self.graph.modules.values().flat_map(|node| node.calls.values());
         is_called_by_host(export)
             || self.is_routed(module, export, None)
             || self.mounts(module).any(|mount| mount.interface == *export)
+            || self.is_middleware(module, export)
             || providers.any(|provider| provider.module == *module && provider.export == *export)
     }
 
@@ -108,7 +115,8 @@ impl Notes<'_> {
             let help = format!("this host serves {}", HandlerVersion::list_served());
             return self.note(module, node, message).help(help);
         }
-        let message = format!("no mount uses the HTTP handler `{name}`, which module `{module}` exports");
+        let message =
+            format!("no mount and no middleware uses the HTTP handler `{name}`, which module `{module}` exports");
         let help = match self.mounts(module).next() {
             Some(Mount { interface, .. }) => format!("the mounts of the module use `{interface}`: leave the other out"),
             None => format!("add a mount: write `[[mount]]` with a `path` and `module = \"{module}\"` in a route file"),

@@ -35,6 +35,11 @@ const STANDARD: [Method; 8] = [
 pub struct MountPath(Arc<str>);
 
 impl MountPath {
+    /// Returns the path `/`, below which all requests are.
+    pub(super) fn root() -> Self {
+        Self("/".into())
+    }
+
     /// Returns the path as it was written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -93,7 +98,7 @@ pub(super) fn read_mount(
     declared: &DeclaredModules,
     claims: &mut ClaimedPaths,
 ) -> Option<MountConfig> {
-    let path = table.required("path").and_then(|value| read_path(&value));
+    let path = table.required("path").and_then(|value| read_path(&value, "mount"));
     if let Some(path) = &path {
         claims.add(path, source);
     }
@@ -104,19 +109,20 @@ pub(super) fn read_mount(
     Some(MountConfig {
         file: source.path().clone(),
         line,
-        path: path.unwrap_or_else(|| LocatedValue { value: MountPath("/".into()), line }),
+        path: path.unwrap_or_else(|| LocatedValue { value: MountPath::root(), line }),
         module: module?,
         strip,
         methods,
     })
 }
 
-fn read_path(value: &Value<'_>) -> Option<LocatedValue<MountPath>> {
+/// Reads the path of a mount or a middleware; `what` says of which.
+pub(super) fn read_path(value: &Value<'_>, what: &str) -> Option<LocatedValue<MountPath>> {
     let text = value.string()?;
     match text.parse() {
         Ok(path) => Some(value.at(path)),
         Err(why) => {
-            let message = format!("the path `{text}` of a mount is not valid: {why}");
+            let message = format!("the path `{text}` of a {what} is not valid: {why}");
             value.report(Problem::new(Code::RouteConflict, message));
             None
         }

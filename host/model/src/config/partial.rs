@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::AppConfig;
+use super::middleware::MiddlewareConfig;
 use super::mount::MountConfig;
 use super::route::RouteConfig;
 use crate::ids::ModuleName;
@@ -32,6 +33,8 @@ pub struct UncertainParts {
     pub routes: Vec<PartialRoute>,
     /// Mounts with faults. Their modules are known. Another part with a fault has its default value.
     pub mounts: Vec<MountConfig>,
+    /// Middlewares with faults. Their modules are known. Another part with a fault has its default value.
+    pub middlewares: Vec<MiddlewareConfig>,
 }
 
 /// A route with faults. Its function is known; a route whose function is unknown has no such entry.
@@ -62,7 +65,9 @@ impl UncertainParts {
         let module = problem.module.as_ref();
         match problem.code {
             Code::UndeclaredCall | Code::MissingExport | Code::Ambiguous => {
-                module.is_some_and(|module| self.calls.contains(module))
+                let is_middleware =
+                    |module: &ModuleName| self.middlewares.iter().any(|one| one.module.value == *module);
+                module.is_some_and(|module| self.calls.contains(module) || is_middleware(module))
             }
             Code::Ungranted => module.is_some_and(|module| self.uses.contains(module)),
             // A cycle of compartments depends on which modules share one. A cycle of modules doesn't.

@@ -56,7 +56,7 @@ pub enum BadPath {
     Character { segment: String, character: char },
     #[error("`{segment}` is not in the notation of this host: {advice}")]
     ForeignSyntax { segment: String, advice: String },
-    #[error("`{0}` is not literal text; a mount has only literal segments, and takes every path below them")]
+    #[error("`{0}` is not literal text; this path has only literal segments, and stands for every path below them")]
     NotLiteral(String),
 }
 

@@ -1,5 +1,5 @@
 //! Reads route files: which function answers which requests, and how the parts of a request become the function's parameters. The file
-//! `mount.rs` reads the mounts in them.
+//! `mount.rs` reads the mounts in them, and `middleware.rs` the middlewares.
 //!
 //! This file doesn't check whether the function exists, nor whether the route provides for all its parameters and errors. That takes the
 //! shape of the component.
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ::http::{HeaderName, StatusCode};
 
+use super::middleware::{MiddlewareConfig, read_middleware};
 use super::modules::DeclaredModules;
 use super::mount::{ClaimedPaths, MountConfig, read_mount};
 use super::partial::PartialRoute;
@@ -115,20 +116,23 @@ const OWNED_BY_HTTP: [&str; 12] = [
     "upgrade",
 ];
 
-/// The routes and mounts of the route files that were read so far.
+/// The routes, mounts and middlewares of the route files that were read so far.
 #[derive(Default)]
 pub(super) struct FoundRoutes {
     pub(super) routes: Vec<RouteConfig>,
     pub(super) mounts: Vec<MountConfig>,
+    pub(super) middlewares: Vec<MiddlewareConfig>,
     /// Routes with a fault whose function is known.
     pub(super) partial_routes: Vec<PartialRoute>,
     /// Mounts with a fault whose module is known.
     pub(super) partial_mounts: Vec<MountConfig>,
+    /// Middlewares with a fault whose module is known.
+    pub(super) partial_middlewares: Vec<MiddlewareConfig>,
     claimed_requests: ClaimedRequests,
     claimed_paths: ClaimedPaths,
 }
 
-/// Reads a route file, and adds its routes and mounts to `found`. Its problems are collected in `source`.
+/// Reads a route file, and adds its routes, mounts and middlewares to `found`. Its problems are collected in `source`.
 pub(super) fn read_routes(
     source: &Source,
     declared: &DeclaredModules,
@@ -148,6 +152,13 @@ pub(super) fn read_routes(
             let mount = value.table(|t| read_mount(t, source, declared, &mut found.claimed_paths)).flatten();
             let list = if source.reported() == before { &mut found.mounts } else { &mut found.partial_mounts };
             list.extend(mount);
+        }
+        for value in file.optional("middleware").and_then(|value| value.list()).unwrap_or_default() {
+            let before = source.reported();
+            let middleware = value.table(|t| read_middleware(t, source, declared, &found.middlewares)).flatten();
+            let is_sound = source.reported() == before;
+            let list = if is_sound { &mut found.middlewares } else { &mut found.partial_middlewares };
+            list.extend(middleware);
         }
     });
 }

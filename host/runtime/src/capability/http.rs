@@ -1,4 +1,7 @@
 //! The capability `http`: Wasmtime implements `wasi:http`, and requests go out through the module's own grant.
+//! Middlewares pass requests on by `passing.rs`, which needs no grant.
+
+mod passing;
 
 use std::sync::Arc;
 
@@ -47,6 +50,7 @@ impl Capability for Http {
         if linker.has_concurrency() {
             wasi::add_named!(linker, WasiHttpNamed<InstanceState>, client);
             p3::http::types::add_to_linker::<_, WasiHttp>(linker.linker(), WasiHttpView::http)?;
+            passing::add_to_linker(linker.linker())?;
         }
         Ok(())
     }
@@ -148,7 +152,10 @@ impl WasiHttpHooks for Hooks {
         Box::new(async move {
             let outgoing = outgoing.ok_or(Error::HttpRequestDenied)?;
             if let Some(database) = unsynced {
-                database.wait_until_synced(deadline).await.map_err(|error| Error::InternalError(Some(error.to_string())))?;
+                database
+                    .wait_until_synced(deadline)
+                    .await
+                    .map_err(|error| Error::InternalError(Some(error.to_string())))?;
             }
             match outgoing.send(request, options, deadline).await {
                 Ok((answer, closing)) => {

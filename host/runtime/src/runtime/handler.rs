@@ -25,20 +25,31 @@ use wasmtime_wasi_http::Error;
 
 use super::compartment::Compartment;
 use super::{Generation, Target, detached};
-use crate::store::{CallContext, CallError, Deadline, InstanceState, RequestNotes, StreamDeadline};
+use crate::store::{
+    BodyFault, CallContext, CallError, Deadline, Downstream, InstanceState, PassingOn, RequestBody, RequestNotes,
+    StreamDeadline,
+};
 use request::{HandlerInput, RequestSlot};
 use response::{AnswerState, HandlerEnd, ResponseSlot};
 use watertight_graph::routes::HandlerVersion;
 use watertight_telemetry::table::CallOrigin;
 use watertight_telemetry::{RouteMetrics, Trace};
 
-pub use request::{BodyFault, RequestBody};
-pub use response::{CutAnswer, ResponseBody};
+pub use response::ResponseBody;
 
 /// The name of the function that every version of `wasi:http` calls for a request.
 pub(super) const HANDLE: &str = "handle";
 /// The method in metrics of mounts: a mount counts the requests of all its methods together.
 pub(super) const ANY_METHOD: &str = "*";
+
+/// The handler of a request: the index of a mount or of a middleware in its generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandlerPlace {
+    /// A mount.
+    Mount(usize),
+    /// A middleware.
+    Middleware(usize),
+}
 
 /// A mount of a generation: the function of its handler, its counters, and its name in logs and metrics.
 pub(super) struct MountTarget {
@@ -65,6 +76,8 @@ pub struct HandlerRequest {
     pub trace: Trace,
     /// The facts about the request that nested calls share.
     pub notes: RequestNotes,
+    /// What answers the requests that the handler passes on, if it is one of a middleware.
+    pub downstream: Option<Arc<dyn Downstream>>,
     /// A value that must last as long as the exchange: until the call has ended, and the answer's body too.
     pub guard: Arc<dyn Any + Send + Sync>,
 }
@@ -138,9 +151,12 @@ enum First {
 }
 
 impl Generation {
-    /// Returns the handler of the mount at index `place`.
-    pub fn mount_target(&self, place: usize) -> Target {
-        self.mounts[place].target
+    /// Returns the function of a handler.
+    pub fn handler_target(&self, place: HandlerPlace) -> Target {
+        match place {
+            HandlerPlace::Mount(place) => self.mounts[place].target,
+            HandlerPlace::Middleware(place) => self.middlewares[place],
+        }
     }
 
     /// Returns the counters of the mount at index `place`.
@@ -153,7 +169,7 @@ impl Generation {
         &self.mounts[place].label
     }
 
-    /// Lets the handler of the mount at index `place` answer a request. Returns as soon as the handler has answered; the call goes on beside
+    /// Lets the handler of a mount or a middleware answer a request. Returns as soon as the handler has answered; the call goes on beside
     /// the body of the answer.
     ///
     /// If the returned future or the body is dropped, the call goes on for at most [`CLIENT_GRACE`](crate::store::CLIENT_GRACE).
@@ -163,18 +179,23 @@ impl Generation {
     /// Returns [`HandlerError`] if there is no answer that can be sent.
     pub async fn handle(
         self: &Arc<Self>,
-        place: usize,
+        place: HandlerPlace,
         request: HandlerRequest,
     ) -> Result<Response<ResponseBody>, HandlerError> {
-        let MountTarget { target, version, .. } = self.mounts[place];
-        let HandlerRequest { request, arrival, id, trace, notes, guard } = request;
+        let target = self.handler_target(place);
+        let version = match place {
+            HandlerPlace::Mount(place) => self.mounts[place].version,
+            HandlerPlace::Middleware(_) => HandlerVersion::P3,
+        };
+        let HandlerRequest { request, arrival, id, trace, notes, downstream, guard } = request;
         let compartment = self.compartments[target.compartment].clone();
         let deadline = StreamDeadline::new(arrival, compartment.limits());
         let (head, body) = request.into_parts();
         let body = RequestSlot::new(body, compartment.limits().body, deadline.clone());
         let slot = ResponseSlot::new(head.method == Method::HEAD, deadline.clone());
-        let call =
+        let mut call =
             CallContext::within_trace(id, Deadline::Stream(deadline), CallOrigin::Route, trace).with_request(notes);
+        call.passing_on = downstream.map(PassingOn::to);
         let log = Arc::new(HandlerLog { compartment, target, call: call.clone() });
 
         let (answer, mut answered) = oneshot::channel();

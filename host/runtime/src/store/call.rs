@@ -12,7 +12,7 @@ use std::time::Duration;
 use ::http::Uri;
 use wasmtime::component::Val;
 
-use super::{Deadline, LimitHit, TimeLimit};
+use super::{Deadline, LimitHit, PassingOn, TimeLimit};
 use watertight_model::ids::{CompartmentName, GenerationNumber, ModuleName};
 use watertight_model::problem::list_names;
 use watertight_telemetry::table::{CallFailure, CallOrigin};
@@ -149,6 +149,8 @@ pub struct CallContext {
     pub concurrent_calls: ConcurrentCalls,
     /// Whether the call is made from another compartment's call.
     pub is_nested: bool,
+    /// What the call passes requests on to, if it is one of a middleware.
+    pub passing_on: Option<PassingOn>,
     /// The generation and the compartment that the call runs in. It is `None` before the call enters a compartment and after it ends.
     location: Option<(Arc<dyn Callees>, usize)>,
 }
@@ -179,6 +181,7 @@ impl CallContext {
             notes: RequestNotes::default(),
             concurrent_calls: ConcurrentCalls::AtMost(Duration::ZERO),
             is_nested: false,
+            passing_on: None,
             location: None,
         }
     }
@@ -194,10 +197,11 @@ impl CallContext {
         Self { location: Some((callees, compartment)), ..self }
     }
 
-    /// Drops the references to the call's generation and request.
+    /// Drops the references to the call's generation and request, and to what it passes requests on to.
     pub(super) fn end(&mut self) {
         self.location = None;
         self.notes = RequestNotes::default();
+        self.passing_on = None;
     }
 
     /// Calls a function of another compartment. The callee may use `cpu` of processor time, and its trace continues `span` if there is one.
@@ -224,6 +228,7 @@ impl CallContext {
             notes,
             concurrent_calls: under_way,
             is_nested: true,
+            passing_on: None,
             location: None,
         };
         Some(callees.call_across(compartment, bridge, parameters, call))

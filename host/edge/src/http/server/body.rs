@@ -13,6 +13,7 @@ use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 
 use super::connection::{Connection, HeldBytes, NoRoom, OpenRequest};
 use super::progress::ProgressTimer;
+use watertight_runtime::store::{BodyFault, RequestBody as PassedBody};
 use watertight_telemetry::table::CutOffReason;
 
 /// The maximum number of bytes of a response that are handed to a connection at once.
@@ -31,7 +32,12 @@ pub struct RequestBody {
 
 enum Source {
     Http1(Incoming),
-    Http2 { stream: RecvStream, length: Option<u64> },
+    Http2 {
+        stream: RecvStream,
+        length: Option<u64>,
+    },
+    /// A middleware passes the body on.
+    PassedOn(PassedBody),
 }
 
 /// A reason for which a request body cannot be read.
@@ -49,6 +55,9 @@ pub enum BodyError {
     /// The HTTP/2 connection failed, or the client cancelled the request.
     #[error(transparent)]
     Http2(h2::Error),
+    /// A middleware passes the body on, and can't give the rest.
+    #[error(transparent)]
+    PassedOn(BodyFault),
 }
 
 impl RequestBody {
@@ -59,6 +68,11 @@ impl RequestBody {
     /// Creates the body of an HTTP/2 request. `length` is the request's `Content-Length`.
     pub(super) fn http2(stream: RecvStream, length: Option<u64>, connection: Arc<Connection>) -> Self {
         Self::new(Source::Http2 { stream, length }, connection)
+    }
+
+    /// Creates the body of a request that a middleware passes on. It has no time limit for progress: that of the client's own body holds.
+    pub(in crate::http) fn passed_on(body: PassedBody, connection: Arc<Connection>) -> Self {
+        Self { is_unlimited: Some(Arc::new(AtomicBool::new(true))), ..Self::new(Source::PassedOn(body), connection) }
     }
 
     fn new(source: Source, connection: Arc<Connection>) -> Self {
@@ -86,6 +100,7 @@ impl RequestBody {
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.source {
             Source::Http1(body) => Pin::new(body).poll_frame(context).map_err(BodyError::Http1),
+            Source::PassedOn(body) => Pin::new(body).poll_frame(context).map_err(BodyError::PassedOn),
             Source::Http2 { stream, .. } => match ready!(stream.poll_data(context)) {
                 Some(Ok(data)) => {
                     // This fails if the stream has ended meanwhile; then its flow-control window no longer matters.
@@ -149,6 +164,7 @@ impl hyper::body::Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Http1(body) => body.is_end_stream(),
+            Source::PassedOn(body) => body.is_end_stream(),
             Source::Http2 { stream, .. } => stream.is_end_stream(),
         }
     }
@@ -156,6 +172,7 @@ impl hyper::body::Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Http1(body) => body.size_hint(),
+            Source::PassedOn(body) => body.size_hint(),
             Source::Http2 { stream, .. } if stream.is_end_stream() => SizeHint::with_exact(0),
             Source::Http2 { length: Some(length), .. } => SizeHint::with_exact(*length),
             Source::Http2 { .. } => SizeHint::default(),

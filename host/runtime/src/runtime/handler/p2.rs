@@ -8,25 +8,14 @@ use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::{Func, Resource};
+use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
-use wasmtime_wasi_http::{Error, WasiHttpView};
 
-use super::request::{BodyFault, HandlerInput};
+use super::request::HandlerInput;
 use super::response::ResponseSlot;
 use super::{Answer, HandlerError, refusal};
 use crate::store::InstanceState;
-
-impl From<BodyFault> for Error {
-    fn from(fault: BodyFault) -> Self {
-        match fault {
-            BodyFault::TooLarge(limit) => Self::HttpRequestBodySize(Some(limit)),
-            BodyFault::TooSlow => Self::ConnectionReadTimeout,
-            BodyFault::CutOff => Self::ConnectionTerminated,
-            BodyFault::NoRoom => Self::ConnectionLimitReached,
-        }
-    }
-}
 
 /// The parameters of `handle`.
 type Parameters = (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>);

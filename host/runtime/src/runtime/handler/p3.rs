@@ -26,7 +26,7 @@ type Parameters = (Resource<p3::Request>,);
 type Results = (Result<Resource<p3::Response>, ErrorCode>,);
 
 /// Returns what calls the function `handle` of an instance for a request. The head of the handler's answer goes to `answer`, and its body to
-/// `slot`. The call ends when nothing of the request is left to do in the instance.
+/// `slot`. The call ends when nothing of the request is left to do in the instance and the body of the answer has ended.
 pub(super) fn start(
     request: Request<HandlerInput>,
     slot: Arc<ResponseSlot>,
@@ -54,6 +54,7 @@ pub(super) fn start(
                 // This fails if the client has gone away. The slot knows that, too.
                 let _ = answer.send(head);
                 poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+                poll_fn(|context| slot.poll_finished(context)).await;
                 Ok(())
             });
             running.await?

@@ -5,30 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::store::StreamDeadline;
-
-/// The body of a request, as the listener passes it on.
-pub type RequestBody = UnsyncBoxBody<Bytes, BodyFault>;
-
-/// The reason why a handler can't read the rest of a request's body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BodyFault {
-    /// The body has more bytes than the limit, which is the value.
-    #[error("the body has more than {0} bytes")]
-    TooLarge(u64),
-    /// The client sent too little for too long.
-    #[error("the body did not arrive in time")]
-    TooSlow,
-    /// The connection or the call ended before the body was complete.
-    #[error("the body ended too early")]
-    CutOff,
-    /// The host holds too many bytes for clients already.
-    #[error("too many bytes are held in memory for clients")]
-    NoRoom,
-}
+use crate::store::{BodyFault, RequestBody, StreamDeadline};
 
 /// The place where the call of a handler and the handler itself share a request's body.
 ///

@@ -18,15 +18,13 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::coop::unconstrained;
 use wasmtime_wasi_http::WasiBody;
 
-use crate::store::StreamDeadline;
+use crate::store::{CutAnswer, StreamDeadline};
 
 /// The media type of server-sent events. Its clients connect again after any end, so a stream of them may end cleanly at any event.
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// The error that the answer of a handler ends before it is complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the handler's answer was cut off")]
-pub struct CutAnswer;
+/// The largest number of pieces that are taken of a body whose handler has returned, before the client's side asks for them.
+const MAX_AHEAD: usize = 4;
 
 /// How the call of a handler ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +67,8 @@ struct State {
     is_discarded: bool,
     /// The task of the client's side, which waits for the next piece.
     waker: Option<Waker>,
+    /// The task of the call, if its handler has returned and the call only waits for the end of the body.
+    call: Option<Waker>,
 }
 
 /// Where the next piece of the body comes from.
@@ -76,7 +76,11 @@ enum Source {
     /// The handler has not answered.
     Unanswered,
     /// The handler may still write.
-    Open(WasiBody),
+    Open {
+        body: WasiBody,
+        /// Pieces of the body that were taken before the client's side asked for them.
+        ahead: VecDeque<Frame<Bytes>>,
+    },
     /// The handler can't write any more. The frames that it has written are left, and then the end: whether it is that of a whole body.
     Ended(VecDeque<Frame<Bytes>>, Result<(), CutAnswer>),
 }
@@ -90,6 +94,7 @@ impl ResponseSlot {
             is_event_stream: false,
             is_discarded: false,
             waker: None,
+            call: None,
         };
         Arc::new(Self { state: Mutex::new(state), is_head, deadline })
     }
@@ -114,7 +119,7 @@ impl ResponseSlot {
             state.is_discarded = self.is_head || has_no_body;
             state.left = length.filter(|_| !state.is_discarded);
             state.is_event_stream = is_event_stream(head);
-            state.source = Source::Open(body);
+            state.source = Source::Open { body, ahead: VecDeque::new() };
             self.deadline.answered();
         }
         Ok(())
@@ -124,10 +129,38 @@ impl ResponseSlot {
     pub(super) fn poll_discard(&self, context: &mut Context<'_>) {
         let mut state = self.state();
         if state.is_discarded
-            && let Source::Open(body) = &mut state.source
+            && let Source::Open { body, .. } = &mut state.source
         {
             while let Poll::Ready(Some(Ok(_))) = Pin::new(&mut *body).poll_frame(context) {}
         }
+    }
+
+    /// Resolves when the call of a handler that has returned is not needed any more. Usually the body ends then at once. A body that the
+    /// host makes, such as the request's own or one of another server's answer, goes on after the handler's function.
+    pub(super) fn poll_finished(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        let state = &mut *state;
+        if state.is_discarded {
+            return Poll::Ready(());
+        }
+        if state.call.is_none()
+            && let Source::Open { mut body, mut ahead } = mem::replace(&mut state.source, Source::Unanswered)
+        {
+            let ended = state.take(&mut body, &mut ahead, MAX_AHEAD);
+            state.source = match ended {
+                Some(whole) => Source::Ended(ahead, whole),
+                None => Source::Open { body, ahead },
+            };
+            // The body knew the client's side, and has forgotten it.
+            if let Some(waker) = state.waker.take() {
+                waker.wake();
+            }
+        }
+        if !matches!(state.source, Source::Open { .. }) {
+            return Poll::Ready(());
+        }
+        state.call = Some(context.waker().clone());
+        Poll::Pending
     }
 
     /// Ends the answer with its call, before the handler's store is used for another call or dropped. Only the first end counts.
@@ -136,7 +169,12 @@ impl ResponseSlot {
         let state = &mut *state;
         let (frames, whole) = match mem::replace(&mut state.source, Source::Unanswered) {
             Source::Unanswered => return AnswerState::Missing,
-            Source::Open(body) => state.take_rest(body, end),
+            // What the handler has written is as little as its stream buffers.
+            Source::Open { mut body, ahead: mut frames } => match state.take(&mut body, &mut frames, usize::MAX) {
+                Some(whole) => (frames, whole),
+                None if end == HandlerEnd::CutOff && state.is_event_stream => (frames, Ok(())),
+                None => (frames, Err(CutAnswer)),
+            },
             Source::Ended(frames, whole) => (frames, whole),
         };
         state.source = Source::Ended(frames, whole);
@@ -164,8 +202,12 @@ impl ResponseSlot {
             Err(_) => self.deadline.abandon(),
         }
         let source = mem::replace(&mut state.source, Source::Ended(VecDeque::new(), whole));
+        let call = state.call.take();
         drop(state);
         drop(source);
+        if let Some(call) = call {
+            call.wake();
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -195,30 +237,37 @@ impl State {
         self.left.is_none_or(|left| left == 0)
     }
 
-    /// Takes the frames that the handler has written. They are as few as its stream buffers. Also returns whether the body is complete.
-    fn take_rest(&mut self, body: WasiBody, end: HandlerEnd) -> (VecDeque<Frame<Bytes>>, Result<(), CutAnswer>) {
-        let (mut body, mut frames) = (body, VecDeque::new());
+    /// Takes at most `most` pieces of the body that are there. Returns whether the whole body is taken or lost. `None` if more may come.
+    fn take(
+        &mut self,
+        body: &mut WasiBody,
+        frames: &mut VecDeque<Frame<Bytes>>,
+        most: usize,
+    ) -> Option<Result<(), CutAnswer>> {
         // Unconstrained, because a spent budget of Tokio's would look like an unfinished body.
         let mut next = || {
-            let frame = std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context));
+            let frame = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
             pin!(unconstrained(frame)).poll(&mut Context::from_waker(Waker::noop()))
         };
-        loop {
-            let is_whole = match next() {
+        let is_whole = loop {
+            match next() {
                 Poll::Ready(Some(Ok(frame))) => {
                     frames.extend(self.admit(frame));
-                    if !self.is_exceeded {
-                        continue;
+                    if self.is_exceeded {
+                        break true;
                     }
-                    true
+                    if frames.len() >= most {
+                        return None;
+                    }
                 }
-                Poll::Ready(None) => self.has_length(),
+                Poll::Ready(None) => break self.has_length(),
                 // The handler gave the body up, unless it had sent all bytes of its `Content-Length` before.
-                Poll::Ready(Some(Err(_))) => self.left == Some(0),
-                Poll::Pending => self.left == Some(0) || (end == HandlerEnd::CutOff && self.is_event_stream),
-            };
-            return (frames, if is_whole { Ok(()) } else { Err(CutAnswer) });
-        }
+                Poll::Ready(Some(Err(_))) => break self.left == Some(0),
+                Poll::Pending if self.left == Some(0) => break true,
+                Poll::Pending => return None,
+            }
+        };
+        Some(if is_whole { Ok(()) } else { Err(CutAnswer) })
     }
 }
 
@@ -229,6 +278,10 @@ fn content_length(head: &response::Parts) -> Result<Option<u64>, &'static str> {
     let digits = length.to_str().ok().filter(|text| another.is_none() && text.bytes().all(|b| b.is_ascii_digit()));
     let length = digits.and_then(|digits| digits.parse().ok());
     length.map(Some).ok_or("its `content-length` is not a number")
+}
+
+fn length_of(frames: &VecDeque<Frame<Bytes>>) -> u64 {
+    frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum()
 }
 
 fn is_event_stream(head: &response::Parts) -> bool {
@@ -277,7 +330,11 @@ impl Body for ResponseBody {
                     return Poll::Ready(next);
                 }
                 Source::Unanswered => return Poll::Ready(Some(Err(CutAnswer))),
-                Source::Open(body) => body,
+                Source::Open { ahead, .. } if !ahead.is_empty() => {
+                    deadline.sending();
+                    return Poll::Ready(ahead.pop_front().map(Ok));
+                }
+                Source::Open { body, .. } => body,
             };
             let whole = match Pin::new(body).poll_frame(context) {
                 Poll::Pending => {
@@ -305,6 +362,9 @@ impl Body for ResponseBody {
             deadline.sent();
             let whole = if whole { Ok(()) } else { Err(CutAnswer) };
             state.source = Source::Ended(VecDeque::new(), whole);
+            if let Some(call) = state.call.take() {
+                call.wake();
+            }
         }
     }
 
@@ -318,7 +378,7 @@ impl Body for ResponseBody {
         match &state.source {
             _ if state.is_discarded => SizeHint::with_exact(0),
             Source::Ended(frames, Ok(())) => {
-                let length = frames.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+                let length = length_of(frames);
                 let mut hint = SizeHint::new();
                 hint.set_lower(length);
                 // HTTP/1.1 can't send trailers after a body of a known length.
@@ -327,7 +387,9 @@ impl Body for ResponseBody {
                 }
                 hint
             }
-            Source::Open(_) => state.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Source::Open { ahead, .. } => {
+                state.left.map_or_else(SizeHint::default, |left| SizeHint::with_exact(left + length_of(ahead)))
+            }
             _ => SizeHint::default(),
         }
     }

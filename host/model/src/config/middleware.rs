@@ -1,0 +1,49 @@
+//! Reads the tables `[[middleware]]` of route files: which modules stand in front of routes and mounts.
+//!
+//! This file doesn't check whether the module is a middleware. That takes the shape of the component.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::modules::DeclaredModules;
+use super::mount::{MountPath, read_path};
+use super::source::{LocatedValue, Source};
+use super::tree::Table;
+use crate::ids::ModuleName;
+use crate::problem::{Code, Problem};
+
+/// The table `[[middleware]]`: a module that gets all requests below a path before whatever answers them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MiddlewareConfig {
+    /// The route file that has this middleware.
+    pub file: Arc<Path>,
+    /// The line of the middleware in its file, counted from 1.
+    pub line: u32,
+    /// The path below which the middleware gets all requests.
+    pub path: LocatedValue<MountPath>,
+    /// The module.
+    pub module: LocatedValue<ModuleName>,
+}
+
+/// Reads a middleware. A part with a fault gets its default value. Returns `None` if the module is unknown. `earlier` are the middlewares
+/// that were read before.
+pub(super) fn read_middleware(
+    table: &mut Table<'_>,
+    source: &Source,
+    declared: &DeclaredModules,
+    earlier: &[MiddlewareConfig],
+) -> Option<MiddlewareConfig> {
+    let line = table.line();
+    let path = table.required("path").and_then(|value| read_path(&value, "middleware"));
+    let module = table.required("module").and_then(|value| declared.module(&value))?;
+    let is_same = |other: &&MiddlewareConfig| {
+        path.as_ref().is_some_and(|path| path.value == other.path.value) && other.module.value == module.value
+    };
+    if let Some(MiddlewareConfig { file, line: other, path, .. }) = earlier.iter().find(is_same) {
+        let message = format!("module `{}` is a middleware of the path `{}` twice", *module, **path);
+        let help = format!("the other table is at {}:{other}", file.display());
+        source.report(line, Problem::new(Code::Duplicate, message).help(help));
+    }
+    let path = path.unwrap_or_else(|| LocatedValue { value: MountPath::root(), line });
+    Some(MiddlewareConfig { file: source.path().clone(), line, path, module })
+}
