@@ -90,7 +90,7 @@ codes! {
     ErrorTable = "error-table",
     /// Two routes match the same requests, two mounts have the same path, or a path is not valid.
     RouteConflict = "route-conflict",
-    /// A mount names a module that exports no HTTP handler, or only one of a version that the host doesn't serve.
+    /// A mount or a middleware names a module that has no fitting HTTP handler.
     NoHandler = "no-handler",
     /// A note, not a fault: nothing uses an export of a module, or an entry of its `calls`.
     Unreached = "unreached",

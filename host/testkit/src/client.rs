@@ -119,15 +119,7 @@ impl Raw {
 
     /// Reads the next answer. `with_body` must be false for an answer to a `HEAD` request, which has no body.
     pub fn answer(&mut self, with_body: bool) -> Answer {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            self.0.read_exact(&mut byte).unwrap_or_else(|error| {
-                panic!("no answer: {error}, after {:?}", String::from_utf8_lossy(&head));
-            });
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap();
+        let head = self.read_until("\r\n\r\n");
         let mut lines = head.split("\r\n").filter(|line| !line.is_empty());
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
         let mut headers = HeaderMap::new();
@@ -138,8 +130,29 @@ impl Raw {
         let length = headers.get("content-length").map_or(0, |value| value.to_str().unwrap().parse().unwrap());
         let mut body = vec![0; if with_body { length } else { 0 }];
         self.0.read_exact(&mut body).unwrap();
+        if with_body && headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+            while let length @ 1.. = usize::from_str_radix(self.read_until("\r\n").trim(), 16).unwrap() {
+                let mut chunk = vec![0; length + 2];
+                self.0.read_exact(&mut chunk).unwrap();
+                body.extend_from_slice(&chunk[..length]);
+            }
+            assert_eq!(self.read_until("\r\n"), "\r\n", "trailers");
+        }
         let text = String::from_utf8(body).unwrap();
         Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default(), text }
+    }
+
+    /// Reads until the text that was read ends with `end`.
+    fn read_until(&mut self, end: &str) -> String {
+        let mut text = Vec::new();
+        while !text.ends_with(end.as_bytes()) {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).unwrap_or_else(|error| {
+                panic!("no answer: {error}, after {:?}", String::from_utf8_lossy(&text));
+            });
+            text.push(byte[0]);
+        }
+        String::from_utf8(text).unwrap()
     }
 
     /// Returns whether the host closes the connection within `time`. Ignores what the host sends before.

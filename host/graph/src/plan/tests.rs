@@ -1,4 +1,4 @@
-//! Tests of what a plan says of mounts.
+//! Tests of what a plan says of mounts and middlewares.
 
 use std::path::Path;
 
@@ -49,6 +49,18 @@ fn a_change_of_a_mount_is_a_change() {
                  ~ mount /moved, answered by b\n~ mount /stripped, answered by a\n";
     assert_eq!(changed.to_string(), lines);
     assert!(plan(&old.concat(), &old.concat()).is_empty());
+}
+
+#[test]
+fn a_middleware_comes_goes_or_moves() {
+    let middleware = |path: &str, module: &str| format!("[[middleware]]\npath = \"{path}\"\nmodule = \"{module}\"\n");
+    let [a, b, c] = [middleware("/", "a"), middleware("/b", "b"), middleware("/c", "a")];
+    let all = [&*a, &b, &c].concat();
+    assert!(plan(&all, &all).is_empty());
+    assert_eq!(plan(&all, &[&*b, &a, &c].concat()).to_string(), "~ middleware a of /\n~ middleware b of /b\n");
+    // Those that stay keep their order.
+    assert_eq!(plan(&all, &[&*b, &c].concat()).to_string(), "- middleware a of /\n");
+    assert_eq!(plan(&[&*b, &c].concat(), &all).to_string(), "+ middleware a of /\n");
 }
 
 /// A client may be older or newer than the host.
