@@ -150,8 +150,15 @@ pub struct Problem {
     pub help: Option<String>,
 }
 
-/// Cuts a text after [`MAX_TEXT`] characters, and marks the cut with `…`.
+/// Cuts a text after [`MAX_TEXT`] characters, and marks the cut with `…`. Escapes control characters: files may have been made to deceive
+/// whoever reads the text in a terminal.
 fn clip(mut text: String) -> String {
+    let is_raw = |character: char| character.is_control() && character != '\n';
+    if text.contains(is_raw) {
+        let escape =
+            |character| if is_raw(character) { character.escape_default().to_string() } else { character.into() };
+        text = text.chars().map(escape).collect();
+    }
     if let Some((end, _)) = text.char_indices().nth(MAX_TEXT) {
         text.truncate(end);
         text.push('…');

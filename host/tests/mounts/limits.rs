@@ -180,3 +180,18 @@ async fn the_cookies_of_a_request_stand_in_one_field() {
         assert!(seen.text.contains("cookie: a=1; b=2\n"), "{seen:?}");
     }
 }
+
+/// A host that closed the connection at once would reset it, and the client could lose the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_answer_to_an_upload_that_nobody_reads_arrives() {
+    let host = app("").launch().start();
+    let body = vec![b'a'; 4 << 20];
+    for (path, status) in [("/web/ignore", 413), ("/web/handled", 413), ("/nowhere", 404), ("/some/seen", 405)] {
+        for _ in 0..20 {
+            let mut connection = Raw::connect(host.listen());
+            connection.send(request("POST", path, &[], &body)).answer(true).expect(status);
+            // The rest is read, so the connection goes on.
+            connection.send(request("GET", "/web/hello", &[], b"")).answer(true).expect(200);
+        }
+    }
+}

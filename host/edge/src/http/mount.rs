@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
-use axum::http::uri::PathAndQuery;
+use axum::http::uri::{self, PathAndQuery};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, SizeHint};
@@ -132,6 +132,12 @@ fn prepare(head: &mut Parts, prefix: Option<&str>, origin: &Origin) {
         head.uri = without_prefix(&head.uri, prefix);
         let prefix = HeaderValue::from_str(prefix).expect("the path of a mount is header text");
         head.headers.insert(&FORWARDED_PREFIX, prefix);
+    }
+    // The listener has no TLS, whatever the target of a client says.
+    if head.uri.scheme().is_some() {
+        let mut parts = std::mem::take(&mut head.uri).into_parts();
+        parts.scheme = Some(uri::Scheme::HTTP);
+        head.uri = Uri::from_parts(parts).expect("the target has the parts that it had before");
     }
     let id = HeaderValue::from_str(&origin.id).expect("request ids are printable ASCII");
     head.headers.insert(&REQUEST_ID, id);

@@ -22,7 +22,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, header};
 use futures::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -237,7 +237,8 @@ where
     let requests = connection.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let open = requests.open();
-        let answer = handle(request.map(|body| RequestBody::http1(body, requests.clone())));
+        let is_held_back = request.headers().contains_key(header::EXPECT);
+        let answer = handle(request.map(|body| RequestBody::http1(body, is_held_back, requests.clone())));
         async move {
             let CountedResponse { response, held } = answer.await.into();
             Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, held, open)))

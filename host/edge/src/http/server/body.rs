@@ -5,11 +5,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Buf, Bytes};
 use h2::RecvStream;
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tokio::runtime::Handle;
 
 use super::connection::{Connection, HeldBytes, NoRoom, OpenRequest};
 use super::progress::ProgressTimer;
@@ -18,6 +21,13 @@ use watertight_telemetry::table::CutOffReason;
 
 /// The maximum number of bytes of a response that are handed to a connection at once.
 pub(super) const PIECE: usize = 16 << 10;
+
+/// The largest part of a request's body that is read and discarded after its answer, so that its client can read the answer, in bytes.
+const MAX_LINGER: usize = 16 << 20;
+/// The longest time of that.
+const LINGER_TIME: Duration = Duration::from_secs(5);
+/// The text for `expect`: why there is a body.
+const HAS_BODY: &str = "the body is taken only when its owner is dropped";
 
 /// The body of a request. The bytes that were read from it count as held for the client, until the value that [`RequestBody::held`]
 /// returns is dropped.
@@ -31,13 +41,46 @@ pub struct RequestBody {
 }
 
 enum Source {
-    Http1(Incoming),
+    Http1(Http1Body),
     Http2 {
         stream: RecvStream,
         length: Option<u64>,
     },
     /// A middleware passes the body on.
     PassedOn(PassedBody),
+}
+
+/// The body of an HTTP/1.1 request. If it is dropped before its end, the rest is read and discarded for a while: a connection that is closed
+/// while its client sends is reset, and the client may never see the answer, such as one that says that the body is too large (RFC 9112,
+/// section 9.6).
+struct Http1Body {
+    /// The body. It is `None` only while the value is dropped.
+    body: Option<Incoming>,
+    /// Whether the client waits for consent before it sends the body (`Expect: 100-continue`). Reading gives it.
+    is_held_back: bool,
+}
+
+impl Http1Body {
+    fn get(&self) -> &Incoming {
+        self.body.as_ref().expect(HAS_BODY)
+    }
+
+    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<hyper::Result<Frame<Bytes>>>> {
+        self.is_held_back = false;
+        Pin::new(self.body.as_mut().expect(HAS_BODY)).poll_frame(context)
+    }
+}
+
+impl Drop for Http1Body {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take()
+            && !body.is_end_stream()
+            && !self.is_held_back
+            && let Ok(runtime) = Handle::try_current()
+        {
+            runtime.spawn(tokio::time::timeout(LINGER_TIME, discard(body)));
+        }
+    }
 }
 
 /// A reason for which a request body cannot be read.
@@ -61,8 +104,9 @@ pub enum BodyError {
 }
 
 impl RequestBody {
-    pub(super) fn http1(body: Incoming, connection: Arc<Connection>) -> Self {
-        Self::new(Source::Http1(body), connection)
+    /// Creates the body of an HTTP/1.1 request. `is_held_back` tells whether the client waits for consent before it sends the body.
+    pub(super) fn http1(body: Incoming, is_held_back: bool, connection: Arc<Connection>) -> Self {
+        Self::new(Source::Http1(Http1Body { body: Some(body), is_held_back }), connection)
     }
 
     /// Creates the body of an HTTP/2 request. `length` is the request's `Content-Length`.
@@ -99,7 +143,7 @@ impl RequestBody {
 
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.source {
-            Source::Http1(body) => Pin::new(body).poll_frame(context).map_err(BodyError::Http1),
+            Source::Http1(body) => body.poll_frame(context).map_err(BodyError::Http1),
             Source::PassedOn(body) => Pin::new(body).poll_frame(context).map_err(BodyError::PassedOn),
             Source::Http2 { stream, .. } => match ready!(stream.poll_data(context)) {
                 Some(Ok(data)) => {
@@ -125,6 +169,17 @@ impl RequestBody {
                 self.held = Some(self.connection.hold(bytes as u64)?);
                 Ok(())
             }
+        }
+    }
+}
+
+/// Reads and discards a body, up to [`MAX_LINGER`] bytes of it.
+async fn discard(mut body: Incoming) {
+    let mut left = MAX_LINGER;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(rest) => left = rest,
+            None => return,
         }
     }
 }
@@ -163,7 +218,7 @@ impl hyper::body::Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.source {
-            Source::Http1(body) => body.is_end_stream(),
+            Source::Http1(body) => body.get().is_end_stream(),
             Source::PassedOn(body) => body.is_end_stream(),
             Source::Http2 { stream, .. } => stream.is_end_stream(),
         }
@@ -171,7 +226,7 @@ impl hyper::body::Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match &self.source {
-            Source::Http1(body) => body.size_hint(),
+            Source::Http1(body) => body.get().size_hint(),
             Source::PassedOn(body) => body.size_hint(),
             Source::Http2 { stream, .. } if stream.is_end_stream() => SizeHint::with_exact(0),
             Source::Http2 { length: Some(length), .. } => SizeHint::with_exact(*length),
