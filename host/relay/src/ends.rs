@@ -43,8 +43,17 @@ impl Ends {
 
     /// Resolves when the store holds no end of a stream or future that its own call has returned. Only the task that polled last is woken.
     pub fn poll_returned(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_none(&self.0.results, context)
+    }
+
+    /// Resolves when the store holds no end at all. Only the task that polled last is woken.
+    pub fn poll_closed(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.poll_none(&self.0.all, context)
+    }
+
+    fn poll_none(&self, count: &AtomicUsize, context: &mut Context<'_>) -> Poll<()> {
         self.0.task.register(context.waker());
-        if self.0.results.load(SeqCst) == 0 { Poll::Ready(()) } else { Poll::Pending }
+        if count.load(SeqCst) == 0 { Poll::Ready(()) } else { Poll::Pending }
     }
 
     /// Counts one more end until the returned guard is dropped. `is_result` says whether it belongs to what the store's own call returns.
@@ -71,8 +80,8 @@ pub(crate) struct EndGuard {
 impl Drop for EndGuard {
     fn drop(&mut self) {
         let Counts { all, results, task } = &*self.ends.0;
-        all.fetch_sub(1, SeqCst);
-        if self.is_result && results.fetch_sub(1, SeqCst) == 1 {
+        let is_last_result = self.is_result && results.fetch_sub(1, SeqCst) == 1;
+        if all.fetch_sub(1, SeqCst) == 1 || is_last_result {
             task.wake();
         }
     }
@@ -96,5 +105,8 @@ mod tests {
         assert_eq!(ends.enter(true).unwrap_err(), TooManyEnds);
         drop(result);
         assert_eq!((ends.open(), ends.poll_returned(&mut context)), (MAX_ENDS - 1, Poll::Ready(())));
+        assert_eq!(ends.poll_closed(&mut context), Poll::Pending);
+        guards.clear();
+        assert_eq!(ends.poll_closed(&mut context), Poll::Ready(()));
     }
 }

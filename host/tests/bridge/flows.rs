@@ -11,18 +11,20 @@ use watertight_runtime::runtime::{CallError, Generation, InstanceStats};
 use watertight_runtime::store::{CallContext, LimitHit};
 use watertight_testkit::app::guest;
 
-use crate::app::{App, run};
+use crate::app::{App, component, run};
 
-/// Text for the end of a manifest: it puts the two guests into two compartments.
-const APART: &str = "[compartments.one]\nmodules = [\"drinks\"]\n[compartments.two]\nmodules = [\"feeds\"]\n";
+/// Text for the end of a manifest: it puts each guest into a compartment.
+const APART: &str = "[compartments.one]\nmodules = [\"drinks\"]\n[compartments.mid]\nmodules = [\"hands\"]\n\
+                     [compartments.two]\nmodules = [\"feeds\"]\n";
 /// The time of a call that is to succeed, in milliseconds.
 const LONG: u64 = 60_000;
 /// The number of types that the guest `drinks` sends there and back.
 const TYPES: u64 = 15;
 
 async fn start(settings: &str) -> App {
-    let components = ["drinks", "feeds"].map(|name| (name, fs::read(guest(name)).unwrap()));
-    App::start(&components, &[("drinks", "feeds")], settings).await
+    let components = ["drinks", "hands", "feeds"].map(|name| (name, fs::read(guest(name)).unwrap()));
+    let calls = [("drinks", "feeds"), ("drinks", "hands"), ("hands", "feeds")];
+    App::start(&components, &calls, settings).await
 }
 
 /// Lets the guest `drinks` do what `name` says. An error is the guest's own.
@@ -56,10 +58,10 @@ async fn bad(app: &App, name: &str, number: u64, millis: u64) -> CallError {
     drink(&app.runtime.current(), name, number, millis).await.unwrap_err()
 }
 
-/// Waits until no call runs in the two compartments.
+/// Waits until no call runs.
 async fn until_idle(app: &App) {
     let start = Instant::now();
-    while ["drinks", "feeds"].iter().any(|module| app.stats(module).running > 0) {
+    while ["drinks", "hands", "feeds"].iter().any(|module| app.stats(module).running > 0) {
         assert!(start.elapsed() < Duration::from_secs(30), "calls still run");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -106,12 +108,72 @@ fn streams_carry_all_bytes_in_order() {
     run(async {
         let app = start(APART).await;
         for count in [0, 1, 65_536, 1_000_000] {
-            for name in ["bytes", "total", "through", "plain-through", "relay"] {
+            let here = ["bytes", "total", "through", "plain-through", "relay"];
+            for name in here.into_iter().chain(["bytes-on", "total-on", "through-on"]) {
                 assert_eq!(good(&app, name, count).await, count.to_string(), "{name}");
             }
             assert_eq!(good(&app, "parted", count).await, format!("{count} {count} end"));
         }
         assert_eq!(good(&app, "gather", 20).await, "200");
+        until_idle(&app).await;
+        // Calls that end well leave their instances to others.
+        let InstanceStats { made, dropped, .. } = app.stats("hands");
+        assert!(made <= 2 && dropped == 0, "{made} {dropped}");
+    });
+}
+
+/// The same modules in one compartment do the same.
+#[test]
+fn streams_flow_within_a_compartment_as_between_two() {
+    run(async {
+        let app = start("[compartments.all]\nmodules = [\"drinks\", \"hands\", \"feeds\"]\n").await;
+        for name in ["bytes", "total", "through", "relay", "bytes-on", "total-on", "through-on"] {
+            assert_eq!(good(&app, name, 1_000_000).await, "1000000", "{name}");
+        }
+        for number in 0..TYPES {
+            good(&app, "types", number).await;
+        }
+        good(&app, "beside", 0).await;
+    });
+}
+
+#[test]
+fn a_callee_ends_soon_after_its_caller() {
+    run(async {
+        let app = start(APART).await;
+        for _ in 0..3 {
+            good(&app, "leave", 0).await;
+            until_idle(&app).await;
+        }
+        // The caller left a stream open, so its instance serves no other call.
+        assert_eq!(app.stats("drinks").dropped, 3);
+    });
+}
+
+/// A stream stays on the generation where it began, also when that one has been replaced.
+#[test]
+fn a_stream_flows_on_while_its_generation_is_replaced() {
+    run(async {
+        let app = start(APART).await;
+        let old = app.runtime.current();
+        let flowing = tokio::spawn({
+            let old = old.clone();
+            async move { drink(&old, "slow", 3_000_000, LONG).await }
+        });
+        while app.stats("feeds").running == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let weak = Arc::downgrade(&old);
+        drop(old);
+        let next = start(APART).await;
+        app.runtime.publish(next.runtime.current(), app.runtime.drain_permit().await);
+        assert_eq!(good(&app, "bytes", 10).await, "10");
+        assert_eq!(flowing.await.unwrap().unwrap().unwrap(), "3000000");
+        let start = Instant::now();
+        while weak.upgrade().is_some() {
+            assert!(start.elapsed() < Duration::from_secs(30), "the old generation is still there");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     });
 }
 
@@ -190,5 +252,39 @@ fn a_full_queue_is_told_to_one_call_of_many() {
         let error = bad(&app, "beside", 0, LONG).await;
         let CallError::Callee(failed) = &error else { panic!("{error}") };
         assert!(matches!(failed.error, CallError::QueueFull { .. }), "{error}");
+    });
+}
+
+/// A callee that lifts its `async func` like a plain function, and a caller that waits for it.
+#[test]
+fn a_callee_without_an_executor_serves_an_async_function() {
+    const WIT: &str = "package t:t@1.0.0;
+        interface inner { answer: async func(how: u32) -> u32; }
+        interface outer { answer: async func(how: u32) -> u32; }";
+    let core = |import: &str, export: &str, body: &str| {
+        let import = match import {
+            "" => String::new(),
+            name => format!(r#"(import "t:t/{name}@1.0.0" "answer" (func $next (param i32) (result i32)))"#),
+        };
+        format!(
+            r#"(module {import} (memory (export "memory") 1)
+            (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) i32.const 1024)
+            (func (export "t:t/{export}@1.0.0#answer") (param i32) (result i32) {body}))"#
+        )
+    };
+    run(async {
+        let caller = core("inner", "outer", "(i32.add (call $next (local.get 0)) (i32.const 1))");
+        let callee =
+            core("", "inner", "(if (i32.eqz (local.get 0)) (then unreachable)) (i32.mul (local.get 0) (i32.const 2))");
+        let components = [
+            ("caller", component(&format!("{WIT} world component {{ import inner; export outer; }}"), &caller)),
+            ("callee", component(&format!("{WIT} world component {{ export inner; }}"), &callee)),
+        ];
+        let app = App::start(&components, &[("caller", "callee")], crate::app::APART).await;
+        for _ in 0..3 {
+            assert_eq!(app.call("caller", "outer.answer", &[Val::U32(4)], LONG).await, Ok(Some(Val::U32(9))));
+            let failed = app.call("caller", "outer.answer", &[Val::U32(0)], LONG).await;
+            assert!(matches!(failed, Err(CallError::Callee(_))), "{failed:?}");
+        }
     });
 }

@@ -4,7 +4,7 @@
 use crate::Component;
 
 wit_bindgen::generate!({
-    path: ["../feeds/wit", "wit"],
+    path: ["../feeds/wit", "../hands/wit", "wit"],
     world: "test:drinks/module",
     generate_all,
 });

@@ -7,6 +7,7 @@ use std::pin::pin;
 
 use bindings::exports::test::drinks::drinks::Guest;
 use bindings::test::feeds::feeds::{self, Failure};
+use bindings::test::hands::hands;
 use bindings::{wit_future, wit_stream};
 use futures::future::{Either, join, join_all, select};
 use wit_bindgen::{FutureReader, StreamReader, StreamResult, StreamWriter, spawn_local, yield_async};
@@ -43,6 +44,11 @@ impl Guest for Component {
             "through" => return read(feeds::through(feeds::through(written(number)).await).await).await,
             "plain-through" => return read(feeds::plain_through(written(number))).await,
             "relay" => return Ok(feeds::total(feeds::bytes(number).await).await.to_string()),
+            "bytes-on" => return read(hands::bytes(number).await).await,
+            "total-on" => return Ok(hands::total(written(number)).await.to_string()),
+            "through-on" => return read(hands::through(written(number)).await).await,
+            "leave" => std::mem::forget(feeds::endless().await),
+            "slow" => return slow(number).await,
             "parted" => return parted(number).await,
             "gather" => {
                 let inputs = (0..number).map(|_| written(10)).collect();
@@ -69,6 +75,22 @@ async fn read(mut input: StreamReader<u8>) -> Result<String, String> {
         }
         if result == StreamResult::Dropped {
             return Ok(total.to_string());
+        }
+    }
+}
+
+/// Reads so many bytes, in pieces with pauses between them. Returns how many there were.
+async fn slow(count: u64) -> Result<String, String> {
+    let mut input = feeds::bytes(count).await;
+    let mut total = 0;
+    loop {
+        let (result, bytes) = input.read(Vec::with_capacity(PIECE)).await;
+        total += bytes.len();
+        if result == StreamResult::Dropped {
+            return Ok(total.to_string());
+        }
+        for _ in 0..10 {
+            yield_async().await;
         }
     }
 }
