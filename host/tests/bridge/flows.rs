@@ -219,6 +219,31 @@ fn who_waits_forever_is_stopped_at_the_deadline() {
     });
 }
 
+/// The time of a callee's own limit ends with its function. What it streams after that has the time of its caller.
+#[test]
+fn a_callee_s_own_limit_of_time_holds_until_its_function_returns() {
+    run(async {
+        let app = start(&format!("{APART}limits.request = \"200ms\"\n")).await;
+        let error = bad(&app, "forever", 0, LONG).await;
+        let CallError::Callee(failed) = &error else { panic!("{error}") };
+        assert!(matches!(failed.error, CallError::Deadline { .. }), "{error}");
+        assert_eq!(good(&app, "slow", 10_000_000).await, "10000000");
+    });
+}
+
+/// A text or a list of bytes in a stream is an item of its own, which leaves its guest at once.
+#[test]
+fn an_item_has_the_limit_of_what_leaves_a_guest() {
+    run(async {
+        let app = start(&format!("{APART}[defaults.limits]\ntransfer = \"100KiB\"\n")).await;
+        assert_eq!(good(&app, "bytes", 1_000_000).await, "1000000");
+        for number in [13, 14] {
+            let error = bad(&app, "types", number, LONG).await;
+            assert!(matches!(error, CallError::Limit { hit: LimitHit::Transfer { .. }, .. }), "{number}: {error}");
+        }
+    });
+}
+
 #[test]
 fn what_callees_compute_counts_for_their_caller() {
     run(async {
