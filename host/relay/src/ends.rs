@@ -14,6 +14,14 @@ pub const MAX_ENDS: usize = 128;
 #[error("more than {MAX_ENDS} streams and futures would be open between this call and other compartments")]
 pub struct TooManyEnds;
 
+/// The error that texts and byte lists which nobody has read yet would take more than a store's `limits.transfer`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unread items of streams and futures would take more than {limit} bytes")]
+pub struct TooMuchHeld {
+    /// The greatest size of such items together, in bytes.
+    pub limit: usize,
+}
+
 /// The role of a value in the call that carries it between two compartments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -32,6 +40,8 @@ struct Counts {
     all: AtomicUsize,
     /// The ends that write what the store's own call has returned.
     results: AtomicUsize,
+    /// The bytes of long items that have left the store and that nobody has read yet.
+    held: AtomicUsize,
     task: AtomicWaker,
 }
 
@@ -70,6 +80,32 @@ impl Ends {
     }
 }
 
+impl EndGuard {
+    /// Counts `bytes` of items that leave the store until the returned guard is dropped. `limit` bounds all of them together.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`TooMuchHeld`] if they would exceed the limit.
+    pub(crate) fn hold(&self, bytes: usize, limit: usize) -> Result<HeldBytes, TooMuchHeld> {
+        let held = HeldBytes { ends: self.ends.clone(), bytes };
+        let before = self.ends.0.held.fetch_add(bytes, SeqCst);
+        if before.saturating_add(bytes) <= limit { Ok(held) } else { Err(TooMuchHeld { limit }) }
+    }
+}
+
+/// Counts bytes of items that nobody has read yet, for as long as the guard lives.
+#[derive(Debug)]
+pub(crate) struct HeldBytes {
+    ends: Ends,
+    bytes: usize,
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.ends.0.held.fetch_sub(self.bytes, SeqCst);
+    }
+}
+
 /// Counts an end for as long as the guard lives.
 #[derive(Debug)]
 pub(crate) struct EndGuard {
@@ -79,7 +115,7 @@ pub(crate) struct EndGuard {
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
-        let Counts { all, results, task } = &*self.ends.0;
+        let Counts { all, results, task, .. } = &*self.ends.0;
         let is_last_result = self.is_result && results.fetch_sub(1, SeqCst) == 1;
         if all.fetch_sub(1, SeqCst) == 1 || is_last_result {
             task.wake();
@@ -106,6 +142,10 @@ mod tests {
         drop(result);
         assert_eq!((ends.open(), ends.poll_returned(&mut context)), (MAX_ENDS - 1, Poll::Ready(())));
         assert_eq!(ends.poll_closed(&mut context), Poll::Pending);
+        let held = guards[0].hold(6, 10).unwrap();
+        assert_eq!(guards[1].hold(5, 10).unwrap_err(), TooMuchHeld { limit: 10 });
+        drop((guards[1].hold(4, 10).unwrap(), held));
+        guards[1].hold(10, 10).unwrap();
         guards.clear();
         assert_eq!(ends.poll_closed(&mut context), Poll::Ready(()));
     }

@@ -8,8 +8,8 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{FutureAny, FutureConsumer, FutureReader, Source, Val};
 
 use crate::ends::{EndGuard, Ends, Role};
-use crate::item::Item;
-use crate::values::{LooseEnd, Outside};
+use crate::item::{Chunk, Item};
+use crate::outside::{LooseEnd, Outside};
 
 /// The error that nobody will write the value of a future, because the call that should do so has ended. It traps the reader: a future has
 /// no other way to tell.
@@ -36,7 +36,7 @@ pub(crate) fn leave<T: Item, D: 'static>(
 }
 
 /// The host's end of a future in the writer's store. It is empty once the value is there.
-struct Sink<T>(Option<(oneshot::Sender<T>, EndGuard)>);
+struct Sink<T>(Option<(oneshot::Sender<Chunk<T>>, EndGuard)>);
 
 impl<T: Item, D: 'static> FutureConsumer<D> for Sink<T> {
     type Item = T;
@@ -45,28 +45,26 @@ impl<T: Item, D: 'static> FutureConsumer<D> for Sink<T> {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         store: StoreContextMut<'_, D>,
-        mut source: Source<'_, T>,
+        source: Source<'_, T>,
         _finish: bool,
     ) -> Poll<wasmtime::Result<()>> {
-        let mut value = None;
-        source.read(store, &mut value)?;
-        if let (Some(value), Some((sender, _guard))) = (value, self.0.take()) {
+        if let Some((sender, guard)) = self.0.take() {
             // This fails if the reader is gone. The writer can't learn that: Wasmtime has no answer for it.
-            let _ = sender.send(value);
+            let _ = sender.send(Chunk::take(source, store, &guard)?);
         }
         Poll::Ready(Ok(()))
     }
 }
 
 /// A future between two stores.
-struct Relayed<T>(oneshot::Receiver<T>);
+struct Relayed<T>(oneshot::Receiver<Chunk<T>>);
 
 impl<T: Item, D: 'static> Outside<D> for Relayed<T> {
     fn enter(self: Box<Self>, mut store: StoreContextMut<'_, D>, ends: &Ends) -> wasmtime::Result<Val> {
         let (value, guard) = (self.0, ends.enter(false)?);
         let reader = FutureReader::new(&mut store, async move {
             let _guard = guard;
-            value.await.map_err(|_| FutureLost)
+            value.await.ok().and_then(|mut chunk| chunk.items.next()).ok_or(FutureLost)
         })?;
         Ok(Val::Future(FutureAny::try_from_future_reader(store, reader)?))
     }

@@ -3,6 +3,8 @@
 use wasmtime::component::{Lift, Lower, ReadBuffer, Source, WriteBuffer};
 use wasmtime::{AsContextMut as _, StoreContextMut};
 
+use crate::ends::{EndGuard, HeldBytes};
+
 /// The bytes after which a chunk of items is complete. A chunk of texts or byte lists exceeds this by less than its last item, which
 /// `limits.transfer` bounds.
 pub const MAX_CHUNK: usize = 64 << 10;
@@ -11,7 +13,8 @@ pub const MAX_CHUNK: usize = 64 << 10;
 ///
 /// `watertight_component::shape::Type::is_relayed` says which WIT types have such a type.
 pub(crate) trait Item: Lift + Lower + Send + Sync + Unpin + 'static {
-    /// Whether the item owns memory outside of itself.
+    /// Whether the item owns memory outside of itself. Long items are counted while nobody has read them; others are bounded by the size of a
+    /// chunk.
     const IS_LONG: bool = false;
 
     /// Returns the bytes that the item takes in the host.
@@ -42,38 +45,58 @@ impl Item for Vec<u8> {
     }
 }
 
-/// Takes items from a guest's write: all of them, or as many as make up a chunk.
-///
-/// # Errors
-///
-/// Returns Wasmtime's error if an item is not valid or takes more than the store's `limits.transfer`.
-pub(crate) fn take_chunk<T: Item, D: 'static>(
-    mut source: Source<'_, T>,
-    mut store: StoreContextMut<'_, D>,
-) -> wasmtime::Result<Vec<T>> {
-    let mut chunk = Chunk { items: Vec::new(), room: 0 };
-    if T::IS_LONG {
+/// Items between two stores.
+pub(crate) struct Chunk<T> {
+    pub(crate) items: std::vec::IntoIter<T>,
+    /// Counts long items until all of them have been read.
+    pub(crate) _held: Option<HeldBytes>,
+}
+
+impl<T: Item> Chunk<T> {
+    /// Takes items from a guest's write: all of them, or as many as make up a chunk. `guard` is that of the stream in the guest's store.
+    ///
+    /// # Errors
+    ///
+    /// Returns Wasmtime's error if an item is not valid or takes more than the store's `limits.transfer`, and [`TooMuchHeld`] if it does so
+    /// together with others.
+    ///
+    /// [`TooMuchHeld`]: crate::ends::TooMuchHeld
+    pub(crate) fn take<D: 'static>(
+        mut source: Source<'_, T>,
+        mut store: StoreContextMut<'_, D>,
+        guard: &EndGuard,
+    ) -> wasmtime::Result<Self> {
+        let mut buffer = Buffer { items: Vec::new(), room: 0 };
+        if !T::IS_LONG {
+            buffer.room = source.remaining(store.as_context_mut()).min(MAX_CHUNK / size_of::<T>().max(1));
+            buffer.items.reserve_exact(buffer.room);
+            source.read(store, &mut buffer)?;
+            return Ok(Self { items: buffer.items.into_iter(), _held: None });
+        }
         let mut taken = 0;
         while taken < MAX_CHUNK && source.remaining(store.as_context_mut()) > 0 {
-            chunk.room = 1;
-            source.read(store.as_context_mut(), &mut chunk)?;
-            taken += chunk.items.last().map_or(0, Item::size);
+            buffer.room = 1;
+            source.read(store.as_context_mut(), &mut buffer)?;
+            taken += buffer.items.last().map_or(0, Item::size);
         }
-    } else {
-        chunk.room = source.remaining(store.as_context_mut()).min(MAX_CHUNK / size_of::<T>().max(1));
-        chunk.items.reserve_exact(chunk.room);
-        source.read(store, &mut chunk)?;
+        let held = Some(guard.hold(taken, store.hostcall_fuel())?);
+        Ok(Self { items: buffer.items.into_iter(), _held: held })
     }
-    Ok(chunk.items)
+}
+
+impl<T> Default for Chunk<T> {
+    fn default() -> Self {
+        Self { items: Vec::new().into_iter(), _held: None }
+    }
 }
 
 /// A buffer with room for a number of items. A plain `Vec` has room for all that it was allocated for, which can be more.
-struct Chunk<T> {
+struct Buffer<T> {
     items: Vec<T>,
     room: usize,
 }
 
-impl<T: Item> ReadBuffer<T> for Chunk<T> {
+impl<T: Item> ReadBuffer<T> for Buffer<T> {
     fn extend<I: IntoIterator<Item = T>>(&mut self, items: I) {
         let before = self.items.len();
         Extend::extend(&mut self.items, items);

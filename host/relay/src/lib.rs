@@ -2,6 +2,7 @@
 
 pub mod ends;
 pub mod item;
+pub mod outside;
 pub mod stream;
 pub mod future;
 pub mod values;

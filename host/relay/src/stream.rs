@@ -15,8 +15,8 @@ use wasmtime::component::{
 use wasmtime::{AsContextMut as _, StoreContextMut};
 
 use crate::ends::{EndGuard, Ends, Role};
-use crate::item::{Item, take_chunk};
-use crate::values::{LooseEnd, Outside};
+use crate::item::{Chunk, Item};
+use crate::outside::{LooseEnd, Outside};
 
 /// The chunks that wait between two stores for each stream. The reader's store can hold one more.
 pub const QUEUED_CHUNKS: usize = 1;
@@ -44,12 +44,12 @@ pub(crate) fn leave<T: Item, D: 'static>(
     };
     let (sender, chunks) = mpsc::channel(QUEUED_CHUNKS);
     reader.pipe(store, Sink { sender: PollSender::new(sender), guard: Some(guard) })?;
-    Ok(Box::new(Relayed { chunks, chunk: Vec::new().into_iter(), passed: Vec::new() }))
+    Ok(Box::new(Relayed { chunks, chunk: Chunk::default(), passed: Vec::new() }))
 }
 
 /// The host's end of a stream in the writer's store.
 struct Sink<T> {
-    sender: PollSender<Vec<T>>,
+    sender: PollSender<Chunk<T>>,
     /// Dropped as soon as the reader is gone.
     guard: Option<EndGuard>,
 }
@@ -69,13 +69,13 @@ impl<T: Item, D: 'static> StreamConsumer<D> for Sink<T> {
             Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
             reserved => ready!(reserved),
         };
-        if is_gone || reserved.is_err() {
+        let (false, Ok(()), Some(guard)) = (is_gone, reserved, &self.guard) else {
             self.guard = None;
             return Poll::Ready(Ok(StreamResult::Dropped));
-        }
+        };
         // A write of no items asks only whether there is room.
         if source.remaining(store.as_context_mut()) > 0 {
-            let chunk = take_chunk(source, store)?;
+            let chunk = Chunk::take(source, store, guard)?;
             // This fails if the reader has just gone. Its items are lost, and the next write learns that.
             let _ = self.sender.send_item(chunk);
         }
@@ -85,9 +85,9 @@ impl<T: Item, D: 'static> StreamConsumer<D> for Sink<T> {
 
 /// A stream between two stores.
 struct Relayed<T> {
-    chunks: mpsc::Receiver<Vec<T>>,
+    chunks: mpsc::Receiver<Chunk<T>>,
     /// The rest of the last chunk.
-    chunk: std::vec::IntoIter<T>,
+    chunk: Chunk<T>,
     /// The stores that the stream has passed through. Their calls last as long as the stream.
     passed: Vec<EndGuard>,
 }
@@ -118,19 +118,22 @@ impl<T: Item, D: 'static> StreamProducer<D> for Inlet<T> {
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
         let Relayed { chunks, chunk, .. } = &mut self.relayed;
-        if chunk.len() == 0 {
+        if chunk.items.len() == 0 {
             match chunks.poll_recv(context) {
                 Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                 received => match ready!(received) {
-                    Some(items) => *chunk = items.into_iter(),
+                    Some(next) => *chunk = next,
                     None => return Poll::Ready(Ok(StreamResult::Dropped)),
                 },
             }
         }
         // Wasmtime keeps what the guest has no room for, where `try_into` would lose it. So it gets only what fits.
         let room = destination.remaining(store).unwrap_or(usize::MAX);
-        let items: Vec<T> =
-            if room < chunk.len() { chunk.take(room).collect() } else { std::mem::take(chunk).collect() };
+        let items: Vec<T> = if room < chunk.items.len() {
+            chunk.items.by_ref().take(room).collect()
+        } else {
+            std::mem::take(chunk).items.collect()
+        };
         destination.set_buffer(items.into());
         Poll::Ready(Ok(StreamResult::Completed))
     }

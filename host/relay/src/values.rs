@@ -5,15 +5,9 @@ use wasmtime::{AsContextMut as _, StoreContextMut};
 use watertight_component::shape::{Function, Type};
 
 use crate::ends::{Ends, Role};
-use crate::{future, stream};
-
-/// A stream or future between two stores, whose data has the type `D`.
-pub(crate) trait Outside<D>: Send {
-    /// Makes a value of the reader's store of it.
-    fn enter(self: Box<Self>, store: StoreContextMut<'_, D>, ends: &Ends) -> wasmtime::Result<Val>;
-}
-
-pub(crate) type LooseEnd<D> = Box<dyn Outside<D>>;
+use crate::future;
+use crate::outside::LooseEnd;
+use crate::stream;
 
 /// The parameters or the result of a call on their way from one store to another.
 pub struct Crossing<D> {

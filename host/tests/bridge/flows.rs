@@ -181,7 +181,7 @@ fn a_stream_flows_on_while_its_generation_is_replaced() {
 fn a_writer_gets_no_further_than_the_buffers_of_a_reader_that_pauses() {
     run(async {
         let app = start(APART).await;
-        let most = 4 * MAX_CHUNK as u64;
+        let most = 2 * MAX_CHUNK as u64;
         for count in [1, 1_000_000] {
             let written: u64 = good(&app, "drop", count).await.parse().unwrap();
             assert!(written >= count && written <= count + most, "{written} of {count}");
@@ -241,6 +241,11 @@ fn an_item_has_the_limit_of_what_leaves_a_guest() {
             let error = bad(&app, "types", number, LONG).await;
             assert!(matches!(error, CallError::Limit { hit: LimitHit::Transfer { .. }, .. }), "{number}: {error}");
         }
+        // Items that wait for their readers count together.
+        let waits = bad(&app, "hold-texts", 500, 500).await;
+        assert!(matches!(waits, CallError::Deadline { .. }), "{waits}");
+        let error = bad(&app, "hold-texts", 2_000, LONG).await;
+        assert!(matches!(error, CallError::Limit { hit: LimitHit::Transfer { .. }, .. }), "{error}");
     });
 }
 

@@ -3,7 +3,6 @@
 //! Several such calls of one caller run at once, and each goes on after its function has returned while its streams flow. None outlasts its
 //! caller's call by more than [`CALLEE_GRACE`].
 
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,13 +73,11 @@ impl CalleeTask {
     /// # Errors
     ///
     /// Fails if the task panicked.
-    pub fn answer(&mut self) -> impl Future<Output = wasmtime::Result<CalleeAnswer>> + Send + '_ {
-        async {
-            let lost = || wasmtime::Error::msg("the call in another compartment was lost");
-            let answer = self.answer.as_mut().ok_or_else(lost)?.await;
-            self.answer = None;
-            answer.map_err(|_| lost())
-        }
+    pub async fn answer(&mut self) -> wasmtime::Result<CalleeAnswer> {
+        let lost = || wasmtime::Error::msg("the call in another compartment was lost");
+        let answer = self.answer.as_mut().ok_or_else(lost)?.await;
+        self.answer = None;
+        answer.map_err(|_| lost())
     }
 
     /// Returns whether the call has ended.

@@ -43,8 +43,10 @@ pub enum LimitHit {
         /// The size of a guest's stack in the engine, in bytes.
         limit: usize,
     },
-    /// The arguments or the result of a function were too large to be copied out of the guest at once.
-    #[error("the arguments or the result would take more than {limit} bytes in the host's memory")]
+    /// The arguments or the result of a function, or what streams hold, were too large to be copied out of the guest.
+    #[error(
+        "the arguments, the result or unread items of streams would take more than {limit} bytes in the host's memory"
+    )]
     Transfer {
         /// The largest size of such a copy in the host's memory, in bytes.
         limit: usize,

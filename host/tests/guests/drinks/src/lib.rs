@@ -41,6 +41,7 @@ impl Guest for Component {
             "total" => return Ok(feeds::total(written(number)).await.to_string()),
             "sip" => return sip(number).await,
             "hold" => feeds::hold(written(number), never()).await,
+            "hold-texts" => hold_texts(number).await,
             "through" => return read(feeds::through(feeds::through(written(number)).await).await).await,
             "plain-through" => return read(feeds::plain_through(written(number))).await,
             "relay" => return Ok(feeds::total(feeds::bytes(number).await).await.to_string()),
@@ -173,6 +174,20 @@ async fn sip(count: u64) -> Result<String, String> {
     let (sipped, taken) = join(feeds::sip(reader, count), write(output, u64::MAX)).await;
     assert_eq!(sipped, count);
     Ok(taken.to_string())
+}
+
+/// Writes a text of so many bytes to each of 100 streams that nobody reads.
+async fn hold_texts(length: u64) {
+    let text = "x".repeat(length as usize);
+    let streams = (0..100).map(|_| {
+        let (mut output, reader) = wit_stream::new();
+        let text = text.clone();
+        spawn_local(async move {
+            output.write_one(text).await;
+        });
+        reader
+    });
+    feeds::hold_texts(streams.collect(), never()).await;
 }
 
 async fn parted(count: u64) -> Result<String, String> {

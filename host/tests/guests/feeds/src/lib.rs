@@ -147,6 +147,11 @@ impl Guest for Component {
         drop(input);
     }
 
+    async fn hold_texts(inputs: Vec<StreamReader<String>>, until: FutureReader<u32>) {
+        until.await;
+        drop(inputs);
+    }
+
     async fn through(input: StreamReader<u8>) -> StreamReader<u8> {
         input
     }
