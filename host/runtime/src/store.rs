@@ -13,6 +13,7 @@ mod log;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceTable, Val};
@@ -150,7 +151,7 @@ impl InstanceState {
             self.limiter.hit = Some(LimitHit::Cpu { limit });
             return true;
         }
-        if self.call.payer.as_ref().is_some_and(|payer| payer.is_used_up()) {
+        if self.call.payer.as_ref().is_some_and(|payer| payer.left().is_zero()) {
             self.limiter.hit = Some(LimitHit::Cpu { limit: self.call.cpu });
             return true;
         }
@@ -194,7 +195,13 @@ impl InstanceState {
         parameters: &'a [Val],
         span: Option<&Span>,
     ) -> Option<CallFuture<'a>> {
-        self.call.call_bridge(bridge, parameters, span, self.cpu.left())
+        self.call.call_bridge(bridge, parameters, span, self.cpu_left())
+    }
+
+    /// Returns the processor time that the call has left, as the limit of a callee.
+    fn cpu_left(&self) -> Duration {
+        let own = self.cpu.left();
+        self.call.payer.as_ref().map_or(own, |payer| own.min(payer.left()))
     }
 
     /// Calls a function of another compartment in a task of its own. The other parameters are those of [`Self::call_bridge`].
@@ -210,7 +217,7 @@ impl InstanceState {
         let (request, answer) = CalleeRequest::new(function, parameters);
         let payer =
             self.account.get_or_insert_with(|| CpuAccount::new(self.cpu.clone(), self.call.payer.clone())).clone();
-        let work = self.call.serve_bridge(bridge, request, span, self.cpu.left(), payer)?;
+        let work = self.call.serve_bridge(bridge, request, span, self.cpu_left(), payer)?;
         Some(CalleeTask::spawn(work, answer))
     }
 

@@ -72,12 +72,21 @@ impl CalleeTask {
     ///
     /// # Errors
     ///
-    /// Fails if the task panicked.
+    /// Fails if the task was ended from outside.
+    ///
+    /// # Panics
+    ///
+    /// If the task panicked: the panic goes on in the caller's task, which has the means to report it.
     pub async fn answer(&mut self) -> wasmtime::Result<CalleeAnswer> {
         let lost = || wasmtime::Error::msg("the call in another compartment was lost");
-        let answer = self.answer.as_mut().ok_or_else(lost)?.await;
-        self.answer = None;
-        answer.map_err(|_| lost())
+        if let Ok(answer) = self.answer.as_mut().ok_or_else(lost)?.await {
+            self.answer = None;
+            return Ok(answer);
+        }
+        match (&mut self.task).await {
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => Err(lost()),
+        }
     }
 
     /// Returns whether the call has ended.

@@ -243,9 +243,9 @@ impl CpuAccount {
         }
     }
 
-    /// Returns whether the call or one of its callers has used up its budget.
-    pub(super) fn is_used_up(&self) -> bool {
-        self.and_callers().any(|account| account.meter.left().is_zero())
+    /// Returns the least processor time that the call and its callers have left.
+    pub(super) fn left(&self) -> Duration {
+        self.and_callers().map(|account| account.meter.left()).min().unwrap_or(Duration::MAX)
     }
 
     fn and_callers(&self) -> impl Iterator<Item = &Self> {
