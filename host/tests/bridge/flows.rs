@@ -79,6 +79,9 @@ fn calls_run_beside_each_other_and_in_instances_of_their_own() {
         good(&app, "beside", 0).await;
         until_idle(&app).await;
         assert_eq!(app.stats("feeds").made, 2, "{:?}", app.stats("feeds"));
+        let metrics = app.runtime.current().telemetry().render(|now| app.runtime.sample(now));
+        let bridged = "watertight_calls_total{from=\"one\",kind=\"bridged\",to=\"two\"} 4\n";
+        assert!(metrics.contains(bridged), "{metrics}");
     });
 }
 
