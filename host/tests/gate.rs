@@ -98,6 +98,9 @@ impl Case {
                 manifest.push_str(&format!("[compartments.{name}]\nmodules = [\"{name}\"]\n"));
             }
         }
+        if placement == Placement::Together {
+            manifest.push_str(&format!("[compartments.all]\nmodules = {:?}\n", self.modules()));
+        }
         let file = |name: &str, text: &str| serde_json::json!({ "path": name, "text": text });
         let files: AppFiles = serde_json::from_value(serde_json::json!({
             "manifest": file("app.toml", &manifest),

@@ -144,19 +144,23 @@ pub enum Type {
 }
 
 impl Type {
-    /// Whether the type contains a handle. If so, its meaning depends on the interface that defines the resource. The validator bounds the
-    /// size of a type with all its parts, and thereby this recursion.
+    /// Whether the type contains a handle. If so, its meaning depends on the interface that defines the resource.
     pub fn has_handle(&self) -> bool {
-        let maybe = |ty: &Option<Arc<Type>>| ty.as_ref().is_some_and(|ty| ty.has_handle());
+        self.has_part(|ty| matches!(ty, Self::Own(_) | Self::Borrow(_)))
+    }
+
+    /// Whether the type contains a stream or future.
+    pub fn has_stream(&self) -> bool {
+        self.has_part(|ty| matches!(ty, Self::Stream(_) | Self::Future(_)))
+    }
+
+    /// Whether the host can relay streams and futures with items of this type from one store to another: numbers, `bool`, `char`, `string`
+    /// and `list<u8>`. Wasmtime moves items only between a guest and a Rust type that the host knows in advance (wasmtime#11161).
+    pub fn is_relayed(&self) -> bool {
         match self {
-            Self::Own(_) | Self::Borrow(_) => true,
-            Self::List(item) | Self::FixedList(item, _) | Self::Option(item) => item.has_handle(),
-            Self::Map(key, value) => key.has_handle() || value.has_handle(),
-            Self::Result { ok, err } => maybe(ok) || maybe(err),
-            Self::Tuple(types) => types.iter().any(Type::has_handle),
-            Self::Record(record) => record.body.iter().any(|field| field.ty.has_handle()),
-            Self::Variant(variant) => variant.body.iter().any(|case| case.ty.as_ref().is_some_and(Type::has_handle)),
-            Self::Stream(item) | Self::Future(item) => maybe(item),
+            Self::Bool | Self::Char | Self::String | Self::F32 | Self::F64 => true,
+            Self::U8 | Self::S8 | Self::U16 | Self::S16 | Self::U32 | Self::S32 | Self::U64 | Self::S64 => true,
+            Self::List(item) => **item == Self::U8,
             _ => false,
         }
     }

@@ -24,13 +24,14 @@ use std::time::{Duration, Instant};
 use ::http::StatusCode;
 use arc_swap::ArcSwap;
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Val;
 
 use crate::link::{FunctionIndex, FunctionName, Linked};
-use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, Callees, ModuleData};
+use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, CalleeRequest, Callees, ModuleData};
 use watertight_graph::graph::{self, AppGraph};
 use watertight_graph::routes::{Mount, Route, RouteTable};
 use watertight_json::EncodeError;
@@ -365,8 +366,28 @@ impl Callees for Generation {
         caller: usize,
         bridge: BridgeIndex,
         parameters: &'a [Val],
-        mut call: CallContext,
+        call: CallContext,
     ) -> CallFuture<'a> {
+        let (target, call) = self.cross(caller, bridge, call);
+        Box::pin(async move { self.compartments[target.compartment].call(target.function, parameters, call).await })
+    }
+
+    fn serve_across(
+        self: Arc<Self>,
+        caller: usize,
+        bridge: BridgeIndex,
+        request: CalleeRequest,
+        call: CallContext,
+    ) -> BoxFuture<'static, ()> {
+        let (target, call) = self.cross(caller, bridge, call);
+        Box::pin(async move { self.compartments[target.compartment].serve(target.function, request, call).await })
+    }
+}
+
+impl Generation {
+    /// Counts a call over a bridge of the compartment at index `caller`. Returns the function that the bridge leads to and the context of its
+    /// call.
+    fn cross(self: &Arc<Self>, caller: usize, bridge: BridgeIndex, mut call: CallContext) -> (Target, CallContext) {
         let in_flight::BridgeTarget { target, calls, time } = &self.bridges[caller][bridge.0 as usize];
         let target = *target;
         calls.inc();
@@ -375,8 +396,7 @@ impl Callees for Generation {
         if let Some(time) = time.or_else(|| call.deadline.moves().then_some(callee.limits.request)) {
             call.deadline = call.deadline.time().min(Instant::now() + time).into();
         }
-        let call = call.in_compartment(self.clone(), target.compartment);
-        Box::pin(async move { self.compartments[target.compartment].call(target.function, parameters, call).await })
+        (target, call.in_compartment(self.clone(), target.compartment))
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`InstanceState::end_call`] ends everything that belongs to the call.
 
 mod call;
+mod callee;
 mod deadline;
 mod downstream;
 mod failure;
@@ -13,6 +14,7 @@ mod log;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 use wasmtime::component::{ResourceTable, Val};
@@ -20,7 +22,9 @@ use wasmtime::component::{ResourceTable, Val};
 use limits::Limiter;
 use local::Local;
 use watertight_component::profile::Profile;
+use watertight_component::shape::Function;
 use watertight_model::ids::ModuleName;
+use watertight_relay::ends::Ends;
 use watertight_telemetry::table::LimitKind;
 use watertight_telemetry::{LineRateLimit, Span};
 
@@ -28,10 +32,11 @@ pub use call::{
     BridgeIndex, CallContext, CallError, CallFuture, CallResult, CalleeError, Callees, ConcurrentCalls, RequestInfo,
     RequestNotes,
 };
+pub use callee::{CALLEE_GRACE, CalleeAnswer, CalleeRequest, CalleeTask, Values};
 pub use deadline::{CLIENT_GRACE, Deadline, StreamDeadline, TimeLimit};
 pub use downstream::{BodyFault, CutAnswer, Downstream, MAX_PASSED_ON, PassedBody, PassingOn, RequestBody};
 pub use failure::FailureReport;
-pub use limits::{CpuMeter, LimitHit, PollTime};
+pub use limits::{CpuAccount, CpuMeter, LimitHit, PollTime};
 pub use local::{SharedData, StoreState};
 pub(crate) use log::MAX_LINE;
 pub use log::{GuestLog, LogBudget};
@@ -76,6 +81,12 @@ pub struct InstanceState {
     table: ResourceTable,
     /// The guest's report of its failure, if it made one in this call.
     failure: Option<Box<FailureReport>>,
+    /// The number of streams and futures that are open with other compartments.
+    ends: Ends,
+    /// The calls in other compartments that have returned and go on, because they stream.
+    callees: Vec<CalleeTask>,
+    /// The account that callees in tasks of their own charge. `None` before the call has such a callee.
+    account: Option<Arc<CpuAccount>>,
 }
 
 impl InstanceState {
@@ -98,7 +109,20 @@ impl InstanceState {
         let (cpu, log) = (CpuMeter::new(), Arc::new(LogBudget::new(lines)));
         cpu.begin(call.cpu);
         log.begin(call.log);
-        Self { modules, call, limiter, cpu, log, met_limits: Vec::new(), locals: Vec::new(), table, failure: None }
+        Self {
+            modules,
+            call,
+            limiter,
+            cpu,
+            log,
+            met_limits: Vec::new(),
+            locals: Vec::new(),
+            table,
+            failure: None,
+            ends: Ends::default(),
+            callees: Vec::new(),
+            account: None,
+        }
     }
 
     /// Returns the resource limiter, for `Store::limiter`.
@@ -127,6 +151,10 @@ impl InstanceState {
     pub fn tick(&mut self) -> bool {
         if let Some(limit) = self.cpu.tick() {
             self.limiter.hit = Some(LimitHit::Cpu { limit });
+            return true;
+        }
+        if self.call.payer.as_ref().is_some_and(|payer| payer.left().is_zero()) {
+            self.limiter.hit = Some(LimitHit::Cpu { limit: self.call.cpu });
             return true;
         }
         self.call.deadline.has_passed()
@@ -169,7 +197,50 @@ impl InstanceState {
         parameters: &'a [Val],
         span: Option<&Span>,
     ) -> Option<CallFuture<'a>> {
-        self.call.call_bridge(bridge, parameters, span, self.cpu.left())
+        self.call.call_bridge(bridge, parameters, span, self.cpu_left())
+    }
+
+    /// Returns the processor time that the call has left, as the limit of a callee.
+    fn cpu_left(&self) -> Duration {
+        let own = self.cpu.left();
+        self.call.payer.as_ref().map_or(own, |payer| own.min(payer.left()))
+    }
+
+    /// Calls a function of another compartment in a task of its own. The other parameters are those of [`Self::call_bridge`].
+    ///
+    /// Must run inside a tokio runtime.
+    pub fn start_bridge(
+        &mut self,
+        bridge: BridgeIndex,
+        function: Arc<Function>,
+        parameters: Values,
+        span: Option<&Span>,
+    ) -> Option<CalleeTask> {
+        let (request, answer) = CalleeRequest::new(function, parameters);
+        let payer =
+            self.account.get_or_insert_with(|| CpuAccount::new(self.cpu.clone(), self.call.payer.clone())).clone();
+        let work = self.call.serve_bridge(bridge, request, span, self.cpu_left(), payer)?;
+        Some(CalleeTask::spawn(work, answer))
+    }
+
+    /// Keeps a call in another compartment that has returned and goes on, until this store's call ends.
+    pub fn keep_callee(&mut self, callee: CalleeTask) {
+        self.callees.retain(|callee| !callee.has_ended());
+        if !callee.has_ended() {
+            self.callees.push(callee);
+        }
+    }
+
+    /// Returns the number of streams and futures that are open with other compartments.
+    pub fn ends(&self) -> &Ends {
+        &self.ends
+    }
+
+    /// Gives the call the time of its caller from now on: its function has returned, and its streams flow.
+    pub fn follow_caller(&mut self) {
+        if let Some(deadline) = self.call.streams_until.take() {
+            self.call.deadline = deadline;
+        }
     }
 
     /// Ends what belongs to the call: each capability ends its part, such as an open transaction. The call's answer must wait for this.
@@ -182,6 +253,10 @@ impl InstanceState {
             if let Some(end) = local.state.end_call() {
                 end.await?;
             }
+        }
+        self.callees.clear();
+        if let Some(account) = self.account.take() {
+            account.close();
         }
         Ok(())
     }

@@ -273,6 +273,8 @@ labels! {
         Transfer = "transfer",
         /// The number of resource handles that guests hold.
         Handles = "handles",
+        /// The number of streams and futures that a call has open with other compartments.
+        Streams = "streams",
         /// The size of a request's body.
         Body = "body",
         /// The size of a function's result as JSON.

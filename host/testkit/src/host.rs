@@ -3,7 +3,7 @@
 //! Dropping the host's value kills the process. If a failing test drops it, the host's log is printed. This module knows no application
 //! except the path of the shop, and uses HTTP only to ask whether the host is ready.
 
-mod code;
+pub mod code;
 
 use std::ffi::OsString;
 use std::fs::{self, File};

@@ -14,6 +14,7 @@ use watertight_model::config::{self, Overrides};
 use watertight_runtime::runtime::{CallError, Generation, InstanceStats, Runtime};
 use watertight_runtime::store::CallContext;
 use watertight_testkit::components::component_of;
+use watertight_testkit::host::code;
 
 /// Text for the end of a manifest: it puts the modules `caller` and `callee` into two compartments.
 pub(crate) const APART: &str =
@@ -40,12 +41,14 @@ impl App {
         }
         fs::write(folder.path().join("app.toml"), format!("{manifest}{settings}\n")).unwrap();
         let state = StateFolder::open(&folder.path().join("state")).unwrap();
+        code::lend(&folder.path().join("state"));
         let checked = application::check(config::load(folder.path(), &Overrides::default()).unwrap());
         let checked = checked.unwrap_or_else(|problems| panic!("{problems}"));
         let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
         let host = Host::with_program(program);
         let runtime = tokio::task::block_in_place(|| application::start(checked, &state, &host));
         let runtime = runtime.unwrap_or_else(|problems| panic!("{problems}"));
+        code::keep(&folder.path().join("state"));
         Self { runtime, _state: state, _folder: folder }
     }
 

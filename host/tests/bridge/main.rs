@@ -7,4 +7,5 @@ mod app;
 mod chains;
 mod edges;
 mod ends;
+mod flows;
 mod properties;

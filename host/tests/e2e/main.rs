@@ -74,6 +74,7 @@ mod collector;
 mod command_line;
 mod concurrency;
 mod connections;
+mod flows;
 mod frames;
 mod hostile;
 mod instances;

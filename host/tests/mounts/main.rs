@@ -9,6 +9,7 @@ mod client;
 mod limits;
 mod middleware;
 mod p3;
+mod relayed;
 mod streams;
 mod swaps;
 

@@ -1,8 +1,16 @@
 //! Searches types for a part with a given property, and returns the path to it.
 
+use std::sync::Arc;
+
 use super::{Function, Interface, Type};
 
 impl Function {
+    /// Returns whether a parameter or the result contains a stream or future.
+    pub fn has_stream(&self) -> bool {
+        self.parameters.iter().any(|parameter| parameter.ty.has_stream())
+            || self.result.as_ref().is_some_and(Type::has_stream)
+    }
+
     /// Returns the first part of the parameters and the result for which `wanted` is true, with its path: `draft.lines[]`, `result.ok`.
     /// `None` if there is none.
     pub fn find_part(&self, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
@@ -19,6 +27,25 @@ pub fn functions_with_part(interface: &Interface, wanted: fn(&Type) -> bool) -> 
 }
 
 impl Type {
+    /// Returns whether `wanted` is true for the type or a part of it. The validator bounds the size of a type with all its parts, and thereby
+    /// this recursion.
+    pub fn has_part(&self, wanted: fn(&Type) -> bool) -> bool {
+        let within = |ty: &Option<Arc<Type>>| ty.as_ref().is_some_and(|ty| ty.has_part(wanted));
+        wanted(self)
+            || match self {
+                Self::List(item) | Self::FixedList(item, _) | Self::Option(item) => item.has_part(wanted),
+                Self::Map(key, value) => key.has_part(wanted) || value.has_part(wanted),
+                Self::Result { ok, err } => within(ok) || within(err),
+                Self::Tuple(types) => types.iter().any(|ty| ty.has_part(wanted)),
+                Self::Record(record) => record.body.iter().any(|field| field.ty.has_part(wanted)),
+                Self::Variant(variant) => {
+                    variant.body.iter().any(|case| case.ty.as_ref().is_some_and(|ty| ty.has_part(wanted)))
+                }
+                Self::Stream(item) | Self::Future(item) => within(item),
+                _ => false,
+            }
+    }
+
     /// Returns the first part of the type for which `wanted` is true, with its path. `None` if there is none. The type itself counts as a
     /// part; `path` is its path.
     ///

@@ -94,7 +94,8 @@ pub struct Limits {
     /// processors. Default: 10 seconds, which is far above the work of a request and far below the default of `request`.
     pub cpu: Duration,
     /// Greatest number of bytes that the arguments or the result of one function may take in the host when they leave a guest, as Wasmtime
-    /// counts them: a `list<u8>` in a result counts about 40 times its size. Protects the host's memory, and calls that wait while values
+    /// counts them: a `list<u8>` in a result counts about 40 times its size. Texts and byte lists in streams to other compartments count while
+    /// nobody has read them. Protects the host's memory, and calls that wait while values
     /// are copied. Default: 64 MiB, enough for such a list of 1.6 MB, which takes some 100 ms.
     pub transfer: u64,
     /// Greatest number of resource handles that the modules of one instance may hold at once, all together. A handle that one module lends

@@ -16,7 +16,7 @@ use super::admission::{Admission, AdmissionError, AdmissionTable, CallStats};
 use super::instance::{PollDriver, PooledInstance};
 use super::offload::OffloadHistory;
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
-use crate::store::{CallContext, CallError, CallResult, InstanceState, MetLimit, ModuleData, TimeLimit};
+use crate::store::{CallContext, CallError, CallResult, CalleeRequest, InstanceState, MetLimit, ModuleData, TimeLimit};
 use watertight_component::profile::Profile;
 use watertight_graph::graph;
 use watertight_json::EncodeError;
@@ -228,6 +228,26 @@ impl Compartment {
             Ok(result)
         };
         run.inspect_err(|error: &CallError| self.metrics.count_failure(error.kind()))
+    }
+
+    /// Serves a call that another compartment has made from a task of its own. Answers the request as soon as there is an answer, and returns
+    /// when the call has ended. Both can be apart if values of the call stream.
+    pub async fn serve(self: &Arc<Self>, place: FunctionIndex, request: CalleeRequest, call: CallContext) {
+        let CalleeRequest { function, parameters, answer } = request;
+        let mut answer = Some(answer);
+        let served = async {
+            let mut lease = self.admit(place, call).await?;
+            let called = lease.call_streaming(&function, parameters, &mut answer).await;
+            let (result, lease) = lease.finish(called)?;
+            lease.put_back();
+            Ok(result)
+        };
+        let result = served.await.inspect_err(|error: &CallError| self.metrics.count_failure(error.kind()));
+        // A caller that got its result has learned a later failure from its streams.
+        if let (Some(answer), Some(result)) = (answer, result.transpose()) {
+            // This fails if the caller has gone.
+            let _ = answer.send(result);
+        }
     }
 
     /// Admits a call of a function and gives it an instance to itself, for as long as the lease lives.

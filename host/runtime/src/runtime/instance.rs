@@ -6,14 +6,19 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
+use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, Func, Instance, InstancePre, Val};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::{AsContextMut as _, Store, UpdateDeadline};
 
 use super::offload::{OffloadClaim, OffloadHistory};
 use crate::link::{Export, FunctionIndex};
-use crate::store::{CallContext, CpuMeter, Deadline, FailureReport, InstanceState, LimitHit};
+use crate::store::{
+    CallContext, CalleeAnswer, CpuAccount, CpuMeter, Deadline, FailureReport, InstanceState, LimitHit, Values,
+};
 use watertight_component::profile::Profile;
+use watertight_component::shape::Function;
 use watertight_model::config::Limits;
+use watertight_relay::ends::{Ends, Role};
 use watertight_telemetry::CompartmentMetrics;
 
 /// The error that ended a call or the start of an instance, with what the store knows about it.
@@ -60,7 +65,7 @@ impl PooledInstance {
         state: InstanceState,
         work: PollDriver<'_>,
     ) -> Result<Self, CallEnd> {
-        let (deadline, cpu) = (state.call().deadline.clone(), state.cpu().clone());
+        let (deadline, payer, cpu) = (state.call().deadline.clone(), state.call().payer.clone(), state.cpu().clone());
         let mut store = Store::new(pre.engine(), state);
         store.limiter(InstanceState::limiter);
         store.set_max_component_handles(limits.handles as usize);
@@ -81,7 +86,7 @@ impl PooledInstance {
                 store.data_mut().end_call().await?;
                 Ok(instance)
             });
-            work.run_until(&deadline, &cpu, starting).await
+            work.run_until(&deadline, payer.as_deref(), &cpu, starting).await
         };
         match started {
             Ok(instance) => {
@@ -118,7 +123,7 @@ impl PooledInstance {
         parameters: &[Val],
         work: PollDriver<'_>,
     ) -> wasmtime::Result<Option<Val>> {
-        let deadline = self.state().call().deadline.clone();
+        let (deadline, payer) = self.bounds();
         let function = self.function(export, place)?;
         let mut result = [Val::Bool(false)];
         {
@@ -129,7 +134,7 @@ impl PooledInstance {
                 store.data_mut().end_call().await?;
                 if is_concurrent { is_busy(store).await } else { Ok(false) }
             });
-            self.is_busy = work.run_until(&deadline, &self.cpu, called).await?;
+            self.is_busy = work.run_until(&deadline, payer.as_deref(), &self.cpu, called).await?;
         }
         self.calls += 1;
         let [value] = result;
@@ -148,7 +153,7 @@ impl PooledInstance {
     where
         F: for<'s> FnOnce(&'s mut Store<InstanceState>, Func) -> BoxFuture<'s, wasmtime::Result<()>>,
     {
-        let deadline = self.state().call().deadline.clone();
+        let (deadline, payer) = self.bounds();
         let function = self.function(export, place)?;
         {
             let store = &mut self.store;
@@ -156,10 +161,72 @@ impl PooledInstance {
                 start(&mut *store, function).await?;
                 store.data_mut().end_call().await
             });
-            work.run_until(&deadline, &self.cpu, called).await?;
+            work.run_until(&deadline, payer.as_deref(), &self.cpu, called).await?;
         }
         self.calls += 1;
         Ok(())
+    }
+
+    /// Calls a function for the call that was begun, which another compartment has made from a task of its own. `shape` is the function's
+    /// type. Returns the result if `answer` is still there: if values of the call stream, the result is sent as soon as it is there, and the
+    /// call goes on until its guests have nothing left to do. After an error, or if the future is dropped before its end, the instances must
+    /// be dropped.
+    pub(super) async fn call_streaming(
+        &mut self,
+        export: &Export,
+        place: FunctionIndex,
+        (shape, parameters): (&Function, Values),
+        answer: &mut Option<oneshot::Sender<CalleeAnswer>>,
+        work: PollDriver<'_>,
+    ) -> wasmtime::Result<Option<Values>> {
+        let (deadline, payer) = self.bounds();
+        let function = self.function(export, place)?;
+        let ends = self.state().ends().clone();
+        let streams = parameters.has_ends();
+        let (result, streams) = {
+            let store = &mut self.store;
+            let called = pin!(async {
+                let parameters = parameters.enter(store.as_context_mut(), shape, &ends)?;
+                let mut results = vec![Val::Bool(false); usize::from(export.returns)];
+                function.call_async(&mut *store, &parameters, &mut results).await?;
+                let result = Values::leave(store.as_context_mut(), shape, Role::Result, results, &ends)?;
+                let streams = streams || result.has_ends();
+                if !streams {
+                    store.data_mut().end_call().await?;
+                }
+                Ok((result, streams))
+            });
+            work.run_until(&deadline, payer.as_deref(), &self.cpu, called).await?
+        };
+        self.calls += 1;
+        let result = match answer.take_if(|_| streams) {
+            Some(answer) => {
+                // This fails if the caller has gone, which ends this task as well.
+                let _ = answer.send(Ok(result));
+                None
+            }
+            None => Some(result),
+        };
+        self.store.data_mut().follow_caller();
+        let (deadline, _) = self.bounds();
+        let store = &mut self.store;
+        let rest = pin!(async {
+            if streams {
+                store
+                    .run_concurrent(async |accessor| poll_fn(|context| poll_idle(accessor, &ends, context)).await)
+                    .await?;
+                store.data_mut().end_call().await?;
+            }
+            is_busy(store).await
+        });
+        self.is_busy = work.run_until(&deadline, payer.as_deref(), &self.cpu, rest).await?;
+        Ok(result)
+    }
+
+    /// Returns what bounds the call that was begun: its deadline, and the account that its processor time is charged to.
+    fn bounds(&self) -> (Deadline, Option<Arc<CpuAccount>>) {
+        let call = self.state().call();
+        (call.deadline.clone(), call.payer.clone())
     }
 
     fn function(&mut self, export: &Export, place: FunctionIndex) -> wasmtime::Result<Func> {
@@ -176,8 +243,19 @@ impl PooledInstance {
     }
 }
 
-/// Returns whether a guest of the store has something left to do, such as an `async func` that went on after it had returned.
+/// Resolves when the guests of a store have nothing left to do, and no stream or future that they have returned is open.
+fn poll_idle(accessor: &Accessor<InstanceState>, ends: &Ends, context: &mut Context<'_>) -> Poll<()> {
+    let tasks = accessor.poll_no_interesting_tasks(context);
+    let streams = ends.poll_returned(context);
+    if tasks.is_ready() { streams } else { Poll::Pending }
+}
+
+/// Returns whether a guest of the store has something left to do, such as an `async func` that went on after it had returned, or has left a
+/// stream or future open that another compartment writes or reads.
 async fn is_busy(store: &mut Store<InstanceState>) -> wasmtime::Result<bool> {
+    if store.data().ends().open() > 0 {
+        return Ok(true);
+    }
     let looked = async |accessor: &Accessor<InstanceState>| {
         poll_fn(|context| Poll::Ready(accessor.poll_no_interesting_tasks(context).is_pending())).await
     };
@@ -199,11 +277,12 @@ impl<'a> PollDriver<'a> {
         Self { history, is_nested: call.is_nested, metrics }
     }
 
-    /// Polls `work` until `deadline` and counts its processor time. The epoch stops a guest that computes; this deadline stops one that
+    /// Polls `work` until `deadline` and counts its processor time, also for `payer`. The epoch stops a guest that computes; this deadline stops one that
     /// waits in the host.
     async fn run_until<T>(
         self,
         deadline: &Deadline,
+        payer: Option<&CpuAccount>,
         cpu: &CpuMeter,
         mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
     ) -> wasmtime::Result<T> {
@@ -217,7 +296,11 @@ impl<'a> PollDriver<'a> {
             let step = |context: &mut Context<'_>| {
                 cpu.start_poll();
                 let polled = work.as_mut().poll(context);
-                if self.history.record(cpu.end_poll()) {
+                let spent = cpu.end_poll();
+                if let Some(payer) = payer {
+                    payer.charge(spent.time);
+                }
+                if self.history.record(spent) {
                     self.metrics.count_long_step();
                 }
                 polled
@@ -251,7 +334,7 @@ mod tests {
         let metrics = &Telemetry::new().compartment(&"a".parse().unwrap());
         let work = PollDriver { history: &steps, is_nested: false, metrics };
         let bounded =
-            work.run_until::<()>(&(Instant::now() + Duration::from_millis(50)).into(), &cpu, pin!(busy)).await;
+            work.run_until::<()>(&(Instant::now() + Duration::from_millis(50)).into(), None, &cpu, pin!(busy)).await;
         assert!(bounded.is_err_and(|error| error.is::<wasmtime::Trap>()));
     }
 }

@@ -10,9 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use ::http::Uri;
+use futures::future::BoxFuture;
 use wasmtime::component::Val;
 
-use super::{Deadline, LimitHit, PassingOn, TimeLimit};
+use super::{CalleeRequest, CpuAccount, Deadline, LimitHit, PassingOn, TimeLimit};
 use watertight_model::ids::{CompartmentName, GenerationNumber, ModuleName};
 use watertight_model::problem::list_names;
 use watertight_telemetry::table::{CallFailure, CallOrigin};
@@ -39,6 +40,16 @@ pub trait Callees: Send + Sync {
         parameters: &'a [Val],
         call: CallContext,
     ) -> CallFuture<'a>;
+
+    /// Prepares the same call, with `request` in place of the parameters, for a task of its own. The returned future answers the request and
+    /// ends with the callee's work, which can be later.
+    fn serve_across(
+        self: Arc<Self>,
+        caller: usize,
+        bridge: BridgeIndex,
+        request: CalleeRequest,
+        call: CallContext,
+    ) -> BoxFuture<'static, ()>;
 }
 
 /// The HTTP request that a call belongs to, for log lines.
@@ -151,6 +162,11 @@ pub struct CallContext {
     pub is_nested: bool,
     /// What the call passes requests on to, if it is one of a middleware.
     pub passing_on: Option<PassingOn>,
+    /// The deadline of the caller in another compartment, up to which the call's streams may flow after its function has returned. It is
+    /// `None` for a call whose caller is not in another task.
+    pub streams_until: Option<Deadline>,
+    /// The account that pays for the call's processor time beside the call itself. It is `None` if the call runs within its caller's polls.
+    pub payer: Option<Arc<CpuAccount>>,
     /// The generation and the compartment that the call runs in. It is `None` before the call enters a compartment and after it ends.
     location: Option<(Arc<dyn Callees>, usize)>,
 }
@@ -182,6 +198,8 @@ impl CallContext {
             concurrent_calls: ConcurrentCalls::AtMost(Duration::ZERO),
             is_nested: false,
             passing_on: None,
+            streams_until: None,
+            payer: None,
             location: None,
         }
     }
@@ -214,24 +232,42 @@ impl CallContext {
         cpu: Duration,
     ) -> Option<CallFuture<'a>> {
         let (callees, compartment) = self.location.clone()?;
-        let trace = span.map_or(&self.trace, Span::trace).clone();
-        let Self { log, origin, .. } = *self;
-        let (request, deadline, notes, under_way) =
-            (self.request.clone(), self.deadline.clone(), self.notes.clone(), self.concurrent_calls.for_callee());
-        let call = Self {
-            request,
-            deadline,
+        Some(callees.call_across(compartment, bridge, parameters, self.of_callee(span, cpu)))
+    }
+
+    /// Prepares a call of a function of another compartment for a task of its own. `payer` is the account of this call; the other parameters
+    /// are those of [`Self::call_bridge`].
+    pub(super) fn serve_bridge(
+        &self,
+        bridge: BridgeIndex,
+        request: CalleeRequest,
+        span: Option<&Span>,
+        cpu: Duration,
+        payer: Arc<CpuAccount>,
+    ) -> Option<BoxFuture<'static, ()>> {
+        let (callees, compartment) = self.location.clone()?;
+        let streams_until = Some(self.deadline.following());
+        let call = Self { streams_until, payer: Some(payer), ..self.of_callee(span, cpu) };
+        Some(callees.serve_across(compartment, bridge, request, call))
+    }
+
+    /// Returns the context of a call of a function of another compartment.
+    fn of_callee(&self, span: Option<&Span>, cpu: Duration) -> Self {
+        Self {
+            request: self.request.clone(),
+            deadline: self.deadline.clone(),
             cpu,
-            log,
-            origin,
-            trace,
-            notes,
-            concurrent_calls: under_way,
+            log: self.log,
+            origin: self.origin,
+            trace: span.map_or(&self.trace, Span::trace).clone(),
+            notes: self.notes.clone(),
+            concurrent_calls: self.concurrent_calls.for_callee(),
             is_nested: true,
             passing_on: None,
+            streams_until: None,
+            payer: None,
             location: None,
-        };
-        Some(callees.call_across(compartment, bridge, parameters, call))
+        }
     }
 }
 

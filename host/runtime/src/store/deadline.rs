@@ -1,7 +1,8 @@
 //! The deadline of a call: a fixed time, or one that moves with the pieces of a stream.
 //!
 //! The call of an HTTP handler has `limits.request` for the head of its answer. From then on, each piece of a body gives it
-//! `limits.stream.idle` more, up to `limits.stream.total`. All other calls have a fixed deadline, which is a plain time.
+//! `limits.stream.idle` more, up to `limits.stream.total`. All other calls have a fixed deadline, which is a plain time. A call from another
+//! compartment that streams follows the deadline of its caller.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -50,6 +51,8 @@ pub enum Deadline {
     Fixed(Instant),
     /// The deadline of a handler's call. Its clones move together.
     Stream(Arc<StreamDeadline>),
+    /// The deadline of a handler's call, for a call in another compartment that streams on its behalf.
+    Following(Arc<StreamDeadline>),
 }
 
 impl From<Instant> for Deadline {
@@ -63,7 +66,17 @@ impl Deadline {
     pub fn time(&self) -> Instant {
         match self {
             Self::Fixed(at) => *at,
-            Self::Stream(stream) => stream.time(),
+            Self::Stream(stream) | Self::Following(stream) => stream.time(),
+        }
+    }
+
+    /// Returns this deadline for a call in another compartment that streams on behalf of the call. It moves along, but the task of that call
+    /// is not woken when the deadline comes closer: the end of its caller ends it.
+    #[must_use]
+    pub fn following(&self) -> Self {
+        match self {
+            Self::Fixed(at) => Self::Fixed(*at),
+            Self::Stream(stream) | Self::Following(stream) => Self::Following(stream.clone()),
         }
     }
 
@@ -71,13 +84,13 @@ impl Deadline {
     pub fn latest(&self) -> Instant {
         match self {
             Self::Fixed(at) => *at,
-            Self::Stream(stream) => stream.end(),
+            Self::Stream(stream) | Self::Following(stream) => stream.end(),
         }
     }
 
     /// Returns whether the deadline can move.
     pub fn moves(&self) -> bool {
-        matches!(self, Self::Stream(_))
+        matches!(self, Self::Stream(_) | Self::Following(_))
     }
 
     /// Returns whether the deadline has passed.
@@ -89,7 +102,7 @@ impl Deadline {
     pub fn stream_limit(&self) -> Option<TimeLimit> {
         match self {
             Self::Fixed(_) => None,
-            Self::Stream(stream) => stream.limit(),
+            Self::Stream(stream) | Self::Following(stream) => stream.limit(),
         }
     }
 
@@ -107,7 +120,7 @@ impl Deadline {
             // otherwise keep the timer from firing.
             ready!(pin!(unconstrained(timer.as_mut())).poll(context));
             match self {
-                Self::Stream(stream) if Instant::now() < stream.time() => {
+                Self::Stream(stream) | Self::Following(stream) if Instant::now() < stream.time() => {
                     let again = stream.time();
                     timer.as_mut().reset(self.next_look(again).into());
                 }
@@ -121,7 +134,7 @@ impl Deadline {
     fn next_look(&self, at: Instant) -> Instant {
         match self {
             Self::Fixed(_) => at,
-            Self::Stream(stream) => at.min(Instant::now() + stream.limits.idle),
+            Self::Stream(stream) | Self::Following(stream) => at.min(Instant::now() + stream.limits.idle),
         }
     }
 

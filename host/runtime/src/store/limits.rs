@@ -43,10 +43,18 @@ pub enum LimitHit {
         /// The size of a guest's stack in the engine, in bytes.
         limit: usize,
     },
-    /// The arguments or the result of a function were too large to be copied out of the guest at once.
-    #[error("the arguments or the result would take more than {limit} bytes in the host's memory")]
+    /// The arguments or the result of a function, or what streams hold, were too large to be copied out of the guest.
+    #[error(
+        "the arguments, the result or unread items of streams would take more than {limit} bytes in the host's memory"
+    )]
     Transfer {
         /// The largest size of such a copy in the host's memory, in bytes.
+        limit: usize,
+    },
+    /// Too many streams and futures were open between the call and other compartments.
+    #[error("the call would have more than {limit} streams and futures open with other compartments")]
+    Streams {
+        /// The largest number of streams and futures.
         limit: usize,
     },
     /// The guests of the store held too many resource handles.
@@ -67,6 +75,7 @@ impl LimitHit {
             Self::Stack { .. } => LimitKind::Stack,
             Self::Transfer { .. } => LimitKind::Transfer,
             Self::Handles { .. } => LimitKind::Handles,
+            Self::Streams { .. } => LimitKind::Streams,
         }
     }
 }
@@ -203,6 +212,45 @@ impl CpuMeter {
     /// Returns the time that the current poll has used, in nanoseconds.
     fn current(&self) -> u64 {
         clock(self.exact.load(Relaxed)).saturating_sub(self.began.load(Relaxed))
+    }
+}
+
+/// The processor time of a call whose callee runs in a task of its own: what the callee uses, the call has used too.
+#[derive(Debug)]
+pub struct CpuAccount {
+    meter: Arc<CpuMeter>,
+    /// The account of the call's own caller, if that one runs in another task as well.
+    caller: Option<Arc<Self>>,
+    /// Whether the call has ended. Its meter may measure another one then.
+    is_closed: AtomicBool,
+}
+
+impl CpuAccount {
+    /// Creates the account of the call that `meter` measures, whose own caller has the account `caller`.
+    pub(super) fn new(meter: Arc<CpuMeter>, caller: Option<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self { meter, caller, is_closed: AtomicBool::new(false) })
+    }
+
+    /// Ends the account: nothing is counted any more.
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Relaxed);
+    }
+
+    /// Counts the time of one poll of the callee.
+    pub fn charge(&self, time: Duration) {
+        for account in self.and_callers() {
+            account.meter.used.fetch_add(nanos(time), Relaxed);
+        }
+    }
+
+    /// Returns the least processor time that the call and its callers have left.
+    pub(super) fn left(&self) -> Duration {
+        self.and_callers().map(|account| account.meter.left()).min().unwrap_or(Duration::MAX)
+    }
+
+    fn and_callers(&self) -> impl Iterator<Item = &Self> {
+        let all = std::iter::successors(Some(self), |account| account.caller.as_deref());
+        all.filter(|account| !account.is_closed.load(Relaxed))
     }
 }
 

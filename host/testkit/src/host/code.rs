@@ -12,13 +12,15 @@ fn shared() -> PathBuf {
     temporary().join("code")
 }
 
-pub(super) fn lend(state: &Path) {
+/// Gives a state folder the compiled code that other tests have made.
+pub fn lend(state: &Path) {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(state.join("code")).unwrap();
     fs::create_dir_all(shared()).unwrap();
     link(&shared(), &state.join("code"));
 }
 
-pub(super) fn keep(state: &Path) {
+/// Keeps the compiled code of a state folder for other tests.
+pub fn keep(state: &Path) {
     link(&state.join("code"), &shared());
 }
 

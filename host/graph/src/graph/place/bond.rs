@@ -1,7 +1,7 @@
 //! Properties of a call that force its two modules into one compartment, or into two.
 //!
-//! A handle, a stream, a future and an `async func` can't leave a store, so caller and callee share a compartment. A type
-//! with very many parts can't pass within a compartment, so caller and callee are in different ones.
+//! A handle can't leave a store, nor can a stream or future with items that the host can't relay. Then caller and callee share a
+//! compartment. A type with very many parts can't pass within a compartment, so caller and callee are in different ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,10 +31,9 @@ pub(super) struct UnsupportedPart<'a> {
 pub(super) fn across(interface: &Interface) -> Vec<UnsupportedPart<'_>> {
     let mut found = Vec::new();
     for (name, function) in &interface.functions {
-        if function.is_async {
-            found.push(UnsupportedPart { function: Some(name), path: None, why: "it is an `async func`".to_owned() });
-        } else if let Some((path, ty)) = function.find_part(belongs_to_a_store) {
-            found.push(UnsupportedPart { function: Some(name), path: Some(path), why: format!("it carries `{ty}`") });
+        if let Some((path, ty)) = function.find_part(belongs_to_a_store) {
+            let why = format!("it carries `{ty}`{}", unrelayed(ty));
+            found.push(UnsupportedPart { function: Some(name), path: Some(path), why });
         }
     }
     if !found.is_empty() {
@@ -43,7 +42,11 @@ pub(super) fn across(interface: &Interface) -> Vec<UnsupportedPart<'_>> {
     // If no function carries a handle, the interface may still name a resource that no function passes.
     let named = interface.types.iter().find_map(|(name, ty)| ty.find_part(name.clone(), belongs_to_a_store));
     if let Some((path, ty)) = named {
-        found.push(UnsupportedPart { function: None, path: Some(path), why: format!("it names `{ty}`") });
+        found.push(UnsupportedPart {
+            function: None,
+            path: Some(path),
+            why: format!("it names `{ty}`{}", unrelayed(ty)),
+        });
     } else if let Some(resource) = interface.resources.first() {
         found.push(UnsupportedPart { function: None, path: None, why: format!("it has the resource `{resource}`") });
     }
@@ -218,9 +221,22 @@ fn among<'b>(
     bonds.iter().filter(|bond| modules.contains(&bond.caller) && modules.contains(&bond.callee))
 }
 
-/// Whether a value of the type is meaningful only in its own store.
+/// Whether a value of the type is meaningful only in its own store: the host can't relay it to another.
 fn belongs_to_a_store(ty: &Type) -> bool {
-    matches!(ty, Type::Own(_) | Type::Borrow(_) | Type::Stream(_) | Type::Future(_) | Type::ErrorContext)
+    match ty {
+        Type::Own(_) | Type::Borrow(_) | Type::ErrorContext => true,
+        Type::Stream(Some(item)) | Type::Future(Some(item)) => !item.is_relayed(),
+        _ => false,
+    }
+}
+
+/// Continues a message about a type that belongs to a store: names the items that a stream or future can't have. Empty for other types.
+fn unrelayed(ty: &Type) -> String {
+    match ty {
+        Type::Stream(Some(item)) => format!(", and the items of a stream between compartments can't be `{item}`"),
+        Type::Future(Some(value)) => format!(", and the value of a future between compartments can't be `{value}`"),
+        _ => String::new(),
+    }
 }
 
 /// Counts the parts of a type's outermost layer: fields, cases or items.

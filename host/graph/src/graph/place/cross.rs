@@ -1,7 +1,7 @@
-//! Checks the calls between compartments: only plain functions and plain values may cross, and never in a circle.
+//! Checks the calls between compartments: only what the host can relay may cross, and never in a circle.
 //!
-//! Each compartment has its own store. A handle, a stream or a future of one store is meaningless in another. In a circle
-//! of calls, an instance would wait for an instance that waits for it.
+//! Each compartment has its own store. A handle of one store is meaningless in another. The host relays streams and futures of numbers,
+//! texts and byte lists. In a circle of calls, an instance would wait for an instance that waits for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,12 +61,13 @@ impl Edge<'_> {
             let names: Vec<String> = all.iter().map(|module| format!("\"{module}\"")).collect();
             let which = if all.len() == 2 { "both modules" } else { "these modules" };
             format!(
-                "place {which} in one compartment: `modules = [{}]`; across compartments go plain functions and values",
+                "place {which} in one compartment: `modules = [{}]`; across compartments go values, and streams and futures of numbers, \
+                 texts and byte lists",
                 names.join(", ")
             )
         } else {
             format!(
-                "let only plain functions and values go between these modules: no compartment can hold both, since a type in a call \
+                "let no handles go between these modules, and no other streams and futures than those of numbers, texts and byte lists: no compartment can hold both, since a type in a call \
                  there has more than {MAX_FUSED_PARTS} cases, fields or items"
             )
         };
@@ -154,7 +155,7 @@ fn circle_help(involved: &BTreeSet<ModuleName>, constraints: &PlacementConstrain
         (true, false) => format!("place {} in one compartment", list_names(&all)),
         (false, true) => format!("place {}, each in a compartment of its own", list_names(&all)),
         (false, false) => {
-            "turn one of these calls around, or let only plain functions and values go between these modules \
+            "turn one of these calls around, or let only values that can leave a compartment go between these modules \
                            and place each in a compartment of its own"
                 .to_owned()
         }

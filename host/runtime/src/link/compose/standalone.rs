@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use wac_graph::types::{DefinedType, DefinedTypeId, Interface, InterfaceId, ItemKind, Type, Types, ValueType};
 
-/// Returns a copy of an interface of plain functions and values that uses no other interface.
+/// Returns a copy of an interface without handles that uses no other interface.
 pub(super) fn standalone(types: &mut Types, interface: InterfaceId) -> InterfaceId {
     let wanted = types[interface].clone();
     let mut own = StandaloneInterface {
@@ -81,8 +81,8 @@ fn parts(types: &Types, id: DefinedTypeId) -> Vec<ValueType> {
         DefinedType::Result { ok, err } => ok.iter().chain(err).copied().collect(),
         DefinedType::Variant(variant) => variant.cases.values().flatten().copied().collect(),
         DefinedType::Record(record) => record.fields.values().copied().collect(),
-        // Streams and futures cannot occur here: the graph refuses them in bridged calls.
-        DefinedType::Flags(_) | DefinedType::Enum(_) | DefinedType::Stream(_) | DefinedType::Future(_) => vec![],
+        DefinedType::Stream(item) | DefinedType::Future(item) => item.iter().copied().collect(),
+        DefinedType::Flags(_) | DefinedType::Enum(_) => vec![],
     }
 }
 

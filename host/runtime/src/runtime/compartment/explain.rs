@@ -9,6 +9,7 @@ use crate::runtime::backtrace::Backtrace;
 use crate::runtime::instance::CallEnd;
 use crate::store::{CallContext, CallError, CalleeError, FailureReport, LimitHit, TimeLimit};
 use watertight_model::ids::ModuleName;
+use watertight_relay::ends::{MAX_ENDS, TooManyEnds, TooMuchHeld};
 use watertight_telemetry::logged_path;
 
 impl Compartment {
@@ -82,6 +83,12 @@ impl Compartment {
     fn limit_behind(&self, error: &wasmtime::Error) -> Option<LimitHit> {
         if let Some(Trap::StackOverflow) = error.downcast_ref() {
             return Some(LimitHit::Stack { limit: self.profile.stack() });
+        }
+        if error.is::<TooManyEnds>() {
+            return Some(LimitHit::Streams { limit: MAX_ENDS });
+        }
+        if let Some(TooMuchHeld { limit }) = error.downcast_ref() {
+            return Some(LimitHit::Transfer { limit: *limit });
         }
         // These errors have no type of their own, so their texts are compared. Tests of both limits notice a changed text.
         let cause = error.root_cause().to_string();

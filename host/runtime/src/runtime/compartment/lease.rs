@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use futures::future::BoxFuture;
+use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::{Func, Val};
 
@@ -14,7 +15,8 @@ use super::Compartment;
 use crate::link::{Export, FunctionIndex};
 use crate::runtime::admission::CallPermit;
 use crate::runtime::instance::{CallEnd, PollDriver, PooledInstance};
-use crate::store::{CallContext, CallError, InstanceState};
+use crate::store::{CallContext, CallError, CalleeAnswer, InstanceState, Values};
+use watertight_component::shape::Function;
 use watertight_telemetry::table::{CallFailure, DropReason};
 
 /// The text for `expect`: why a lease that its holder can use has an instance.
@@ -63,6 +65,18 @@ impl Lease {
         let (instance, export, place, driver) = self.parts();
         let called = instance.call(export, place, parameters, driver).await;
         self.finish(called)
+    }
+
+    /// Calls the function, whose type is `shape`, for a caller in another task. Returns the result if `answer` is still there; see
+    /// [`PooledInstance::call_streaming`]. [`Self::finish`] must follow.
+    pub(super) async fn call_streaming(
+        &mut self,
+        shape: &Function,
+        parameters: Values,
+        answer: &mut Option<oneshot::Sender<CalleeAnswer>>,
+    ) -> wasmtime::Result<Option<Values>> {
+        let (instance, export, place, driver) = self.parts();
+        instance.call_streaming(export, place, (shape, parameters), answer, driver).await
     }
 
     /// Calls the function as the handler of an HTTP request: `start` passes the request to the function. [`Self::finish`] must follow. After

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use ::http::header::HOST;
 use ::http::uri::{Parts, Scheme};
@@ -53,7 +54,13 @@ pub(super) fn start(
                 })?;
                 // This fails if the client has gone away. The slot knows that, too.
                 let _ = answer.send(head);
-                poll_fn(|context| accessor.poll_no_interesting_tasks(context)).await;
+                // A body can also flow without the guest: from or to another compartment.
+                let ends = accessor.with(|mut access| access.data_mut().ends().clone());
+                poll_fn(|context| {
+                    let (tasks, streams) = (accessor.poll_no_interesting_tasks(context), ends.poll_closed(context));
+                    if tasks.is_ready() { streams } else { Poll::Pending }
+                })
+                .await;
                 poll_fn(|context| slot.poll_finished(context)).await;
                 Ok(())
             });
