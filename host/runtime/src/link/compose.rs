@@ -144,15 +144,33 @@ impl<'a> Composer<'a> {
             }
         }
         self.import_world_types(module, instance, world, index)?;
-        for (number, export) in artifact.shape.exports.keys().enumerate() {
-            let exported = if export.is_world() { world::WORLD } else { export.as_str() };
-            let node = self.composed.alias_instance_export(instance, exported);
-            let node = node.map_err(|error| with_causes(&error))?;
+        self.export_interfaces(module, node, index, instance, world)?;
+        self.instances.insert(module.clone(), instance);
+        Ok(())
+    }
+
+    /// Exports each interface of a module, in the order of the module's own binary. There, an interface stands after those whose resources its
+    /// types contain, as the component model demands.
+    fn export_interfaces(
+        &mut self,
+        module: &ModuleName,
+        node: &Node,
+        index: ModuleIndex,
+        instance: NodeId,
+        world: WorldId,
+    ) -> Result<(), String> {
+        let own = &self.composed.types()[world].exports;
+        let exports = node.artifact.shape.exports.keys().enumerate();
+        let mut exports: Vec<_> =
+            exports.map(|(number, export)| (own.get_index_of(exported_name(export)), number, export)).collect();
+        exports.sort_unstable();
+        for (_, number, export) in exports {
+            let exported = self.composed.alias_instance_export(instance, exported_name(export));
+            let exported = exported.map_err(|error| with_causes(&error))?;
             let label = label(index, 'e', number, module, export);
-            self.composed.export(node, label.as_str()).map_err(|error| with_causes(&error))?;
+            self.composed.export(exported, label.as_str()).map_err(|error| with_causes(&error))?;
             self.exports.insert((module.clone(), export.clone()), label);
         }
-        self.instances.insert(module.clone(), instance);
         Ok(())
     }
 
@@ -253,6 +271,11 @@ impl<'a> Composer<'a> {
         let set = self.composed.set_instantiation_argument(instance, import, argument);
         set.map_err(|error| format!("module `{module}`, import `{import}`: {}", with_causes(&error)))
     }
+}
+
+/// Returns the name under which a module's component has an export, after [`world`] has bundled the functions of its world.
+fn exported_name(export: &InterfaceName) -> &str {
+    if export.is_world() { world::WORLD } else { export.as_str() }
 }
 
 /// Makes a name for an import or export of the composed component. The module's index and `number` make it unique; the rest is for readers.
