@@ -1,18 +1,20 @@
 //! The planner: it decides which modules share a compartment, and records why.
 //!
 //! Compartments that the manifest names come first. Of the other modules, large ones get a compartment of their own, and so
-//! do those with concurrency of their own. The rest goes into one compartment. A compartment of the manifest that is not possible is reported as a problem: the planner
-//! never overrides the manifest.
+//! do those with concurrency of their own. The rest goes into one compartment, or into several if compartments would call each other in a
+//! circle otherwise. A compartment of the manifest that is not possible is reported as a problem: the planner never overrides the manifest.
 
 mod bond;
 mod cross;
 #[cfg(test)]
 mod tests;
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use bond::PlacementConstraints;
+use unit::{Layer, Unit};
 
 use super::{Compartment, Node};
 use watertight_component::profile::{self, COMPARTMENT_LIMITS, CompartmentNeeds, ExceededLimit, Profile};
@@ -21,6 +23,7 @@ use watertight_model::ids::{CompartmentName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
 
 pub use bond::PlacementConstraint;
+pub use unit::Detour;
 
 /// The name of the compartment for modules that nothing separates.
 const DEFAULT_COMPARTMENT: &str = "main";
@@ -43,6 +46,11 @@ pub enum PlacementReason {
     /// The values that this call carries can't pass within a compartment. The compartment holds the callee and the
     /// modules that the callee calls.
     SeparatedByCall(PlacementConstraint),
+    /// The compartment exists for the inner reason. It also holds these modules, because compartments would call each other in a circle if
+    /// they stood elsewhere.
+    JoinedByCircle(Box<PlacementReason>, BTreeSet<ModuleName>),
+    /// Calls lead from this compartment through another one to a module that stands apart from this compartment for that reason.
+    SeparatedByCircle(Detour),
 }
 
 impl fmt::Display for PlacementReason {
@@ -57,6 +65,22 @@ impl fmt::Display for PlacementReason {
             }
             Self::SeparatedByCall(PlacementConstraint { caller, callee, import, why }) => {
                 write!(f, "{caller} calls {import} of {callee}, which can't be in the same compartment: {why}")
+            }
+            Self::JoinedByCircle(reason, joined) => {
+                let (names, stand) = (
+                    joined.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+                    if joined.len() == 1 { "stands" } else { "stand" },
+                );
+                write!(
+                    f,
+                    "{reason}; {names} {stand} here too: elsewhere, compartments would call each other in a circle"
+                )
+            }
+            Self::SeparatedByCircle(Detour { caller, callee, back }) => {
+                write!(
+                    f,
+                    "{caller} calls {callee} in another compartment, and that leads to {back}: beside {back}, compartments would call each other in a circle"
+                )
             }
         }
     }
@@ -75,7 +99,7 @@ pub(super) fn place(
 ) -> Vec<Compartment> {
     let bonds = PlacementConstraints::of(modules);
     let mut planner = Planner { config, modules, order, bonds: &bonds, compartments: BTreeMap::new(), problems };
-    planner.place();
+    planner.place(acyclic);
     let compartments: Vec<Compartment> = planner.compartments.into_values().collect();
     cross::check(config, modules, &compartments, &bonds, problems);
     if acyclic {
@@ -93,66 +117,97 @@ struct Planner<'a> {
     problems: &'a mut Vec<Problem>,
 }
 
-impl Planner<'_> {
-    fn place(&mut self) {
-        let wished: BTreeSet<&ModuleName> = self.config.compartments.values().flat_map(|wish| &wish.modules).collect();
-        let mut open: BTreeSet<ModuleName> =
-            self.modules.keys().filter(|name| !wished.contains(*name)).cloned().collect();
-        self.place_by_manifest(&mut open);
-        self.place_the_rest(open);
+impl<'a> Planner<'a> {
+    fn place(&mut self, acyclic: bool) {
+        let mut units = self.units();
+        if acyclic {
+            units = unit::merge_circles(units, self.modules, self.bonds);
+        }
+        let mut is_free = Vec::new();
+        for unit in &units {
+            is_free.push(!self.place_unit(unit));
+        }
+        if acyclic {
+            for layer in unit::layers(&units, &is_free, self.modules) {
+                self.place_layer(layer);
+            }
+        } else {
+            let free = units.into_iter().zip(is_free).filter(|(_, is_free)| *is_free);
+            let modules = free.flat_map(|(unit, _)| unit.modules).collect();
+            self.place_layer(Layer { modules, detour: None });
+        }
     }
 
-    /// Creates the compartments of the manifest. An unplaced module joins one of them if a call ties it to that
-    /// compartment alone.
-    fn place_by_manifest(&mut self, open: &mut BTreeSet<ModuleName>) {
-        let config = self.config;
-        let wishes: Vec<(&CompartmentName, BTreeSet<ModuleName>)> = config
-            .compartments
-            .iter()
-            .map(|(name, wish)| {
-                (name, wish.modules.iter().filter(|m| self.modules.contains_key(*m)).cloned().collect())
-            })
-            .collect();
+    /// Returns the modules that must share compartments: those of each compartment of the manifest, and those that calls tie together. An
+    /// unplaced module joins a compartment of the manifest if a call ties it to that compartment alone.
+    fn units(&self) -> Vec<Unit<'a>> {
+        let wishes = self.config.compartments.iter().map(|(name, wish)| {
+            (name, wish.modules.iter().filter(|m| self.modules.contains_key(*m)).cloned().collect())
+        });
+        let wishes: Vec<(&CompartmentName, BTreeSet<ModuleName>)> = wishes.collect();
+        let wished: BTreeSet<&ModuleName> = wishes.iter().flat_map(|(_, modules)| modules).collect();
+        let mut open: BTreeSet<ModuleName> =
+            self.modules.keys().filter(|name| !wished.contains(*name)).cloned().collect();
+        let mut units = Vec::new();
         for (name, modules) in &wishes {
             let joined = self.bonds.tied(modules.clone(), |module| open.contains(module));
             let claimed = |other: &BTreeSet<ModuleName>| {
                 self.bonds.tied(other.clone(), |module| open.contains(module)).intersection(&joined).next().is_some()
             };
             let is_claimed_twice = wishes.iter().any(|(other, theirs)| other != name && claimed(theirs));
-            let (modules, reason) = if joined.len() > modules.len() && !is_claimed_twice && self.bonds.fit(&joined) {
-                let newcomers = joined.difference(modules).cloned().collect();
-                open.retain(|module| !joined.contains(module));
-                (&joined, self.tied(PlacementReason::Manifest, &newcomers, &joined))
-            } else {
-                (modules, PlacementReason::Manifest)
-            };
-            let wish = &config.compartments[*name];
-            let settings = Defaults { instances: wish.instances, limits: wish.limits };
-            self.insert((*name).clone(), self.in_order(modules), settings, reason);
+            let modules = if !is_claimed_twice && self.bonds.fit(&joined) { &joined } else { modules };
+            open.retain(|module| !modules.contains(module));
+            let tied = modules.iter().filter(|module| !wished.contains(module)).cloned().collect();
+            units.push(Unit { modules: modules.clone(), wish: Some(*name), tied, ..Unit::default() });
         }
-    }
-
-    fn place_the_rest(&mut self, mut open: BTreeSet<ModuleName>) {
-        let mut together = BTreeSet::new();
         while let Some(module) = open.pop_first() {
             let group = self.bonds.tied(BTreeSet::from([module.clone()]), |other| open.contains(other));
-            let group = if self.bonds.fit(&group) { group } else { BTreeSet::from([module]) };
-            open.retain(|other| !group.contains(other));
-            // A module that has a reason to stand apart takes the modules that are tied to it along.
-            let why = |module: &ModuleName| Some((module.clone(), self.apart(module)?));
-            match group.iter().find_map(why) {
-                Some((module, reason)) => {
-                    let name = module.as_str().parse().expect("a module's name is a compartment's too");
-                    let reason = if group.len() == 1 { reason } else { self.tied(reason, &group, &group) };
-                    self.add(name, &group, reason);
-                }
-                None => together.extend(group),
+            let modules = if self.bonds.fit(&group) { group } else { BTreeSet::from([module]) };
+            open.retain(|other| !modules.contains(other));
+            units.push(Unit { tied: modules.clone(), modules, ..Unit::default() });
+        }
+        units
+    }
+
+    /// Creates the compartment of a unit that the manifest places, or that has a module with a reason to stand apart. Such a module takes
+    /// those that must share its compartment along. Returns whether the unit is either.
+    fn place_unit(&mut self, unit: &Unit<'_>) -> bool {
+        let why = |module: &ModuleName| Some((module.clone(), self.apart(module)?));
+        let (name, settings, reason) = if let Some(name) = unit.wish {
+            let wish = &self.config.compartments[name];
+            let settings = Defaults { instances: wish.instances, limits: wish.limits };
+            (name.clone(), Some(settings), PlacementReason::Manifest)
+        } else if let Some((module, reason)) = unit.modules.iter().find_map(why) {
+            (own_name(&module), None, reason)
+        } else {
+            return false;
+        };
+        let tie = self.bonds.ties_of(&unit.tied, &unit.modules).next().cloned();
+        let reason = tie.into_iter().fold(reason, |reason, tie| PlacementReason::TiedByCall(Box::new(reason), tie));
+        let reason = if unit.encircled.is_empty() {
+            reason
+        } else {
+            PlacementReason::JoinedByCircle(Box::new(reason), unit.encircled.clone())
+        };
+        match settings {
+            Some(settings) => self.insert(name, self.in_order(&unit.modules), settings, reason),
+            None => self.add(name, &unit.modules, reason),
+        }
+        true
+    }
+
+    /// Creates the compartments of a layer. A layer that calls keep apart from the one before it is named after a module with such a call.
+    fn place_layer(&mut self, Layer { mut modules, detour }: Layer) {
+        self.separate(&mut modules);
+        let Some(first) = modules.first() else { return };
+        let (name, reason) = match detour {
+            Some(detour) => {
+                let named = if modules.contains(&detour.caller) { &detour.caller } else { first };
+                (own_name(named), PlacementReason::SeparatedByCircle(detour))
             }
-        }
-        self.separate(&mut together);
-        if !together.is_empty() {
-            self.add(DEFAULT_COMPARTMENT.parse().expect("`main` is kebab-case"), &together, PlacementReason::Default);
-        }
+            None => (DEFAULT_COMPARTMENT.parse().expect("`main` is kebab-case"), PlacementReason::Default),
+        };
+        self.add(name, &modules, reason);
     }
 
     /// Returns why `module` needs a compartment of its own, as far as its component alone decides. `None` if it needs none.
@@ -160,17 +215,6 @@ impl Planner<'_> {
         let needs = &self.modules[module].artifact.needs;
         let concurrent = needs.concurrency.then_some(PlacementReason::Concurrent);
         concurrent.or_else(|| Profile::exceeded_limit(needs).map(PlacementReason::Large))
-    }
-
-    /// Extends `reason` by a call that ties one of `newcomers`, modules that join the compartment, to another module of `all`.
-    fn tied(
-        &self,
-        reason: PlacementReason,
-        newcomers: &BTreeSet<ModuleName>,
-        all: &BTreeSet<ModuleName>,
-    ) -> PlacementReason {
-        let tie = self.bonds.ties_of(newcomers, all).next().cloned();
-        tie.into_iter().fold(reason, |reason, tie| PlacementReason::TiedByCall(Box::new(reason), tie))
     }
 
     /// Gives each callee that can't share a compartment with its caller a compartment of its own. All modules that such a
@@ -196,8 +240,7 @@ impl Planner<'_> {
             match rift {
                 None => *together = modules,
                 Some(rift) => {
-                    let name = rift.callee.as_str().parse().expect("a module's name is a compartment's too");
-                    self.add(name, &modules, PlacementReason::SeparatedByCall(rift));
+                    self.add(own_name(&rift.callee), &modules, PlacementReason::SeparatedByCall(rift));
                 }
             }
         }
@@ -272,6 +315,11 @@ impl Planner<'_> {
     fn in_order(&self, modules: &BTreeSet<ModuleName>) -> Vec<ModuleName> {
         self.order.iter().filter(|module| modules.contains(*module)).cloned().collect()
     }
+}
+
+/// Returns the name of the compartment that the planner names after `module`.
+fn own_name(module: &ModuleName) -> CompartmentName {
+    module.as_str().parse().expect("a module's name is a compartment's too")
 }
 
 /// Sets a problem's file and line to the module's entry in the manifest.

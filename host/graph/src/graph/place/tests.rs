@@ -9,7 +9,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use crate::graph::tests::{Plan, api, artifact, config, module};
-use crate::graph::{AppGraph, BuildOutcome, EdgeKind};
+use crate::graph::{AppGraph, BuildOutcome, EdgeKind, PlacementReason};
 use watertight_component::shape::{Named, Resource, Type};
 use watertight_model::config::AppConfig;
 use watertight_model::problem::{Code, Problem};
@@ -37,6 +37,25 @@ fn plans() -> impl Strategy<Value = Vec<Plan>> {
                     imports.into_iter().filter(|to| *to > at).map(|to| (to, true)).collect();
                 let calls = imports.keys().copied().collect();
                 Plan { there: true, imports, calls, wish, carries: carried(at, kind), ..Plan::default() }
+            };
+            plans.into_iter().enumerate().map(plan).collect()
+        })
+    })
+}
+
+/// Generates modules that call only later ones. The manifest places none, and one compartment could hold them all.
+fn unplaced() -> impl Strategy<Value = Vec<Plan>> {
+    (2..10_usize).prop_flat_map(|count| {
+        let imports = prop::collection::btree_set(0..count, 0..3);
+        let marks = (prop::bool::weighted(0.2), prop::bool::weighted(0.1), prop::bool::weighted(0.15));
+        prop::collection::vec((imports, marks), count).prop_map(|plans| {
+            let plan = |(at, (imports, (large, concurrent, handles)))| {
+                let imports: std::collections::BTreeSet<usize> = imports;
+                let imports: BTreeMap<usize, bool> =
+                    imports.into_iter().filter(|to| *to > at).map(|to| (to, true)).collect();
+                let calls = imports.keys().copied().collect();
+                let carries = carried(at, if handles { 0 } else { 2 });
+                Plan { there: true, imports, calls, large, concurrent, carries, ..Plan::default() }
             };
             plans.into_iter().enumerate().map(plan).collect()
         })
@@ -73,6 +92,19 @@ proptest! {
                     None => {}
                 }
             }
+        }
+    }
+
+    /// If calls have no circle and the manifest places nothing, then every module has a place.
+    #[test]
+    fn the_planner_makes_no_circle_of_its_own(plans in unplaced()) {
+        let BuildOutcome { graph, problems } = build(&config(&plans), &plans);
+        prop_assert!(problems.is_empty(), "{:?}\n{:#?}", plans, problems);
+        let alone = |at: usize| graph.compartments.iter().find(|found| found.modules.contains(&module(at)));
+        for (at, plan) in plans.iter().enumerate() {
+            let reason = &alone(at).unwrap().reason;
+            let is_main = matches!(reason, PlacementReason::Default | PlacementReason::SeparatedByCircle(_));
+            prop_assert!(!is_main || !(plan.large || plan.concurrent), "{:?}", reason);
         }
     }
 
