@@ -59,7 +59,7 @@ metrics! {
     /// Time from a request's head to the head of its answer.
     REQUEST_TIME = Histogram "watertight_http_request_duration_seconds" ["method", "route"];
     /// Requests whose handling panicked in the host, by listener: `data`, `admin` or `probe`. Each was answered 500
-    /// (`host-failed`).
+    /// (`host-failed`), unless its answer had begun or its client had gone.
     PANICS = Counter "watertight_request_panics_total" ["listener"];
     /// Open connections, by listener: `data`, `admin` or `probe`.
     CONNECTIONS = Gauge "watertight_http_connections" ["listener"];
@@ -93,9 +93,9 @@ metrics! {
     /// Instances of a compartment that were created.
     INSTANCES_MADE = Counter "watertight_instances_made_total" ["compartment"];
     /// Instances that were dropped, by reason: `trap`, `limit`, `deadline`, `callee` (a called module failed, and the
-    /// call failed with it), `dropped` (the call was abandoned), `max-calls`, `idle`, `memory` (the instance held more
-    /// memory than a warm instance may), `fresh` (the instance mode, or the call left something to do in the instance), `retired` (with the
-    /// generation).
+    /// call failed with it), `dropped` (the call was abandoned), `no-answer` (the handler of a mount or a middleware ended
+    /// without an answer), `max-calls`, `idle`, `memory` (the instance held more memory than a warm instance may), `fresh`
+    /// (the instance mode, or the call left something to do in the instance), `retired` (with the generation).
     INSTANCES_DROPPED = Counter "watertight_instances_dropped_total" ["compartment", "reason"];
     /// Instances that wait for their next call.
     INSTANCES_WARM = Gauge "watertight_instances_warm" ["compartment"];
@@ -337,6 +337,8 @@ labels! {
         Callee = "callee",
         /// The call was abandoned before its end.
         Dropped = "dropped",
+        /// The handler of a mount or a middleware ended without an answer.
+        NoAnswer = "no-answer",
         /// The instance has served as many calls as it may serve.
         MaxCalls = "max-calls",
         /// The instance was unused for too long.
@@ -359,7 +361,7 @@ labels! {
         Denied = "denied",
         /// The request met a limit of `http`.
         Limit = "limit",
-        /// The network or the other host failed.
+        /// The network or the other host failed, or the module's body has another length than its head says.
         Failed = "failed",
     }
 }

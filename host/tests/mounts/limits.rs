@@ -9,11 +9,41 @@ use hyper::body::Frame;
 use watertight_testkit::client::{Raw, request};
 
 use crate::client::{ask, flowing, get, piece, read, start, whole};
-use crate::{VERSIONS, app, until, until_idle};
+use crate::{VERSIONS, app, metric, until, until_idle};
 
 /// Returns an application with these limits for the mounted module's compartment.
 fn limited(limits: &str, settings: &str) -> watertight_testkit::app::App {
     app(&format!("{settings}\n[compartments.web]\nmodules = [\"web\"]\n[compartments.web.limits]\n{limits}\n"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_gave_no_answer_serves_no_further_request() {
+    let host = app("[compartments.web]\nmodules = [\"web\"]\n").launch().start();
+    let dropped = "watertight_instances_dropped_total{compartment=\"web\",reason=\"no-answer\"}";
+    let handled = async || whole(host.listen(), Version::HTTP_11, "/web/handled").await.expect(200).text;
+    // An error is an answer.
+    assert_ne!(whole(host.listen(), Version::HTTP_11, "/web/error").await.status, 200);
+    assert_eq!((&*handled().await, metric(&host, dropped).await), ("1", 0));
+    whole(host.listen(), Version::HTTP_11, "/web/none").await.expect(500);
+    assert_eq!((&*handled().await, metric(&host, dropped).await), ("0", 1));
+}
+
+#[cfg(feature = "failpoints")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_after_the_head_of_an_answer_is_counted() {
+    let app = app("");
+    let host = app.launch().variable("FAILPOINTS", "handler::ran=1*panic(for a test)").start();
+    let (sender, body) = flowing();
+    let request = start(Version::HTTP_11, "POST", "/web/echo").body(body).unwrap();
+    let mut answer = ask(host.listen(), Version::HTTP_11, request).await;
+    sender.send(Frame::data(Bytes::from_static(b"piece"))).await.unwrap();
+    assert_eq!(piece(&mut answer).await.unwrap(), Some("piece".to_owned()));
+    // The handler ends when the request's body has ended, in a task of its own.
+    drop(sender);
+    let counted = "watertight_request_panics_total{listener=\"data\"}";
+    until("the panic is counted", async || metric(&host, counted).await == 1).await;
+    whole(host.listen(), Version::HTTP_11, "/web/hello").await.expect(200);
+    until_idle(&host, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

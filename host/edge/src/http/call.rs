@@ -21,8 +21,10 @@ pub(super) fn detached(
     context: CallContext,
     permit: Arc<InFlightPermit>,
 ) -> impl Future<Output = Outcome> {
-    run_detached(async move {
+    let telemetry = generation.telemetry().clone();
+    let work = async move {
         let outcome = generation.call(target, &values, context).await;
         (outcome, permit)
-    })
+    };
+    run_detached(work).counting_panics(telemetry)
 }

@@ -4,8 +4,14 @@
 //! from a client to business code goes through [`detached`].
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+
+use futures::FutureExt as _;
+
+use watertight_telemetry::Telemetry;
 
 /// Runs `work` to its end. If the returned future is dropped before that, the work becomes a Tokio task of its own and goes on.
 ///
@@ -15,7 +21,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    Detached { work: Some(Box::pin(work)) }
+    Detached { work: Some(Box::pin(work)), telemetry: None }
 }
 
 /// A future that runs its work to the end even if the future is dropped.
@@ -26,6 +32,22 @@ where
 {
     /// The work. It is `None` after it has ended, by a result or by a panic.
     work: Option<Pin<Box<F>>>,
+    /// Where panics of the work are counted after it has become a task.
+    telemetry: Option<Arc<Telemetry>>,
+}
+
+impl<F> Detached<F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    /// Counts a panic of the work as one of a request to the data listener, if the work has become a task of its own. Before that, a panic goes
+    /// through the caller, which counts it.
+    #[must_use]
+    pub fn counting_panics(mut self, telemetry: Arc<Telemetry>) -> Self {
+        self.telemetry = Some(telemetry);
+        self
+    }
 }
 
 impl<F> Future for Detached<F>
@@ -53,7 +75,15 @@ where
 {
     fn drop(&mut self) {
         if let (Some(work), Ok(runtime)) = (self.work.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(work);
+            let telemetry = self.telemetry.take();
+            runtime.spawn(async move {
+                // The panic hook has logged the panic.
+                if AssertUnwindSafe(work).catch_unwind().await.is_err()
+                    && let Some(telemetry) = telemetry
+                {
+                    telemetry.count_panic("data");
+                }
+            });
         }
     }
 }
@@ -65,7 +95,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     use std::time::Duration;
 
-    use futures::FutureExt as _;
     use tokio::sync::oneshot;
 
     use super::*;

@@ -31,8 +31,9 @@ use crate::store::{
 };
 use request::{HandlerInput, RequestSlot};
 use response::{AnswerState, HandlerEnd, ResponseSlot};
+use watertight_disk::failpoint::panic_point;
 use watertight_graph::routes::HandlerVersion;
-use watertight_telemetry::table::CallOrigin;
+use watertight_telemetry::table::{CallOrigin, DropReason};
 use watertight_telemetry::{RouteMetrics, Trace};
 
 pub use response::ResponseBody;
@@ -207,7 +208,8 @@ impl Generation {
             HandlerVersion::P2 => Box::new(p2::start(request, exchange.response.clone(), answer)),
             HandlerVersion::P3 => Box::new(p3::start(request, exchange.response.clone(), answer)),
         };
-        let mut work = detached(self.clone().run_handler(call, start, exchange, (log.clone(), guard)));
+        let work = self.clone().run_handler(call, start, exchange, (log.clone(), guard));
+        let mut work = detached(work).counting_panics(self.telemetry.clone());
         let first = poll_fn(|context| {
             if let Poll::Ready(ended) = Pin::new(&mut work).poll(context) {
                 return Poll::Ready(First::Ended(ended));
@@ -274,6 +276,7 @@ impl Generation {
             });
             step.await
         };
+        panic_point("handler::ran");
         let end = match &ran {
             Some(Ok(())) => HandlerEnd::Returned,
             Some(Err(_)) => HandlerEnd::Failed,
@@ -302,7 +305,12 @@ impl Generation {
         if state == AnswerState::Unfinished && !log.is_abandoned() {
             log.warn(&"the handler returned and had not finished the body of its answer: the answer was cut off");
         }
-        lease.put_back();
+        if exchange.response.has_answered() {
+            lease.put_back();
+        } else {
+            // Components that are made for one request an instance can end so, and then fail every further one.
+            lease.discard(DropReason::NoAnswer);
+        }
         Ok(())
     }
 }

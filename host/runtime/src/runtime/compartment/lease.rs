@@ -130,6 +130,11 @@ impl Lease {
         Err(error)
     }
 
+    /// Ends the call and drops the instance for the reason `why`.
+    pub(in crate::runtime) fn discard(mut self, why: DropReason) {
+        self.drop_reason = why;
+    }
+
     /// Ends the call and keeps the instance for another.
     pub fn put_back(mut self) {
         if let Some(instance) = self.instance.take() {

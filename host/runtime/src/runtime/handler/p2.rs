@@ -39,7 +39,10 @@ pub(super) fn start(
                         let unfit = |reason: &str| (HandlerError::Failed, reason.to_owned());
                         slot.answer(&mut head, body).map(|()| head).map_err(unfit)
                     }
-                    Err(code) => Err(refusal(code)),
+                    Err(code) => {
+                        slot.refuse();
+                        Err(refusal(code))
+                    }
                 };
                 // This fails if the client has gone away. The slot knows that, too.
                 let _ = answer.send(head);

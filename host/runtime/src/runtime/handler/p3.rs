@@ -45,7 +45,10 @@ pub(super) fn start(
                 let head = accessor.with(|mut access| -> wasmtime::Result<Answer> {
                     let response = match answered {
                         Ok(response) => response,
-                        Err(code) => return Ok(Err(refusal(code))),
+                        Err(code) => {
+                            slot.refuse();
+                            return Ok(Err(refusal(code)));
+                        }
                     };
                     let response = WasiHttpView::http(access.data_mut()).table.delete(response)?;
                     let (mut head, body) = response.into_http(access.as_context_mut(), sent)?.into_parts();

@@ -58,6 +58,8 @@ pub(super) struct ResponseSlot {
 
 struct State {
     source: Source,
+    /// Whether the handler has answered, be it with an error or after its client has gone.
+    has_answered: bool,
     /// The bytes that the answer's `Content-Length` leaves. `None` if the answer has no such header.
     left: Option<u64>,
     /// Whether the handler wrote more bytes than its `Content-Length`.
@@ -89,6 +91,7 @@ impl ResponseSlot {
     pub(super) fn new(is_head: bool, deadline: Arc<StreamDeadline>) -> Arc<Self> {
         let state = State {
             source: Source::Unanswered,
+            has_answered: false,
             left: None,
             is_exceeded: false,
             is_event_stream: false,
@@ -105,6 +108,7 @@ impl ResponseSlot {
     ///
     /// Returns the reason why this can't be the answer to a request.
     pub(super) fn answer(&self, head: &mut response::Parts, body: WasiBody) -> Result<(), &'static str> {
+        self.state().has_answered = true;
         if head.status.is_informational() {
             return Err("its status is informational (1xx)");
         }
@@ -123,6 +127,16 @@ impl ResponseSlot {
             self.deadline.answered();
         }
         Ok(())
+    }
+
+    /// Notes that the handler has answered with an error.
+    pub(super) fn refuse(&self) {
+        self.state().has_answered = true;
+    }
+
+    /// Whether the handler has answered, be it with an error or after its client has gone.
+    pub(super) fn has_answered(&self) -> bool {
+        self.state().has_answered
     }
 
     /// Discards what the handler has written, if nobody takes it. The call polls this beside the handler.
