@@ -22,6 +22,17 @@ fn subtract_frame(left: &mut u64, frame: &Frame<Bytes>) -> Result<(), ()> {
     Ok(())
 }
 
+/// The reason why the body of a request can't be sent.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestBodyError {
+    /// The body exceeds the module's limit `http.request`.
+    #[error("the body exceeds the limit")]
+    TooLarge,
+    /// The body ended too early, or it does not have the length of its `content-length`.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
 /// A request body that fails once it exceeds the limit of bytes, or once its exchange ended.
 ///
 /// A server may answer before it has read the whole request. Without the second rule, a guest that then neither sends the rest nor drops
@@ -29,29 +40,31 @@ fn subtract_frame(left: &mut u64, frame: &Frame<Bytes>) -> Result<(), ()> {
 pub(super) struct LimitedRequestBody {
     inner: WasiBody,
     left: u64,
-    limit: u64,
     ended: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl LimitedRequestBody {
     pub(super) fn new(inner: WasiBody, limit: u64, exchange: CancellationToken) -> Self {
-        Self { inner, left: limit, limit, ended: Box::pin(exchange.cancelled_owned()) }
+        Self { inner, left: limit, ended: Box::pin(exchange.cancelled_owned()) }
     }
 }
 
 impl Body for LimitedRequestBody {
     type Data = Bytes;
-    type Error = Error;
+    type Error = RequestBodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Self { inner, left, limit, ended } = &mut *self;
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let Self { inner, left, ended } = &mut *self;
         if ended.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Some(Err(Error::ConnectionTerminated)));
+            return Poll::Ready(Some(Err(Error::ConnectionTerminated.into())));
         }
         Pin::new(inner).poll_frame(context).map(|frame| {
             frame.map(|frame| {
                 let frame = frame?;
-                subtract_frame(left, &frame).map_err(|()| Error::HttpRequestBodySize(Some(*limit)))?;
+                subtract_frame(left, &frame).map_err(|()| RequestBodyError::TooLarge)?;
                 Ok(frame)
             })
         })

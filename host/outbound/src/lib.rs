@@ -28,7 +28,7 @@ use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
 
-use body::{LimitedRequestBody, LimitedResponseBody};
+use body::{LimitedRequestBody, LimitedResponseBody, RequestBodyError};
 use connect::ConnectError;
 use pool::{Client, EXCHANGE, Pools};
 use trust::RootCertificates;
@@ -84,6 +84,14 @@ pub enum OutboundError {
         /// The value of the limit: bytes for `request`, requests for `concurrent`.
         figure: u64,
     },
+    /// The module wrote another number of bytes than the request's `content-length` says.
+    #[error("a request to {to} is broken off: its body has {size} bytes, and its `content-length` says another number")]
+    WrongLength {
+        /// The destination of the request.
+        to: Origin,
+        /// The number of bytes that the module wrote until then.
+        size: u64,
+    },
     /// The network or the other host failed.
     #[error(transparent)]
     Other(#[from] Error),
@@ -94,11 +102,11 @@ impl OutboundError {
         match self {
             Self::Denied { .. } | Self::PrivateAddress { .. } | Self::Malformed(_) => OutboundOutcome::Denied,
             Self::Limit { .. } => OutboundOutcome::Limit,
-            Self::Other(_) => OutboundOutcome::Failed,
+            Self::WrongLength { .. } | Self::Other(_) => OutboundOutcome::Failed,
         }
     }
 
-    /// Returns whether the host should log the failure for the operator: if the module's grant, its limits or a forbidden form caused it.
+    /// Returns whether the host should log the failure for the operator: if the module, its grant or its limits caused it.
     pub fn should_be_logged(&self) -> bool {
         !matches!(self, Self::Other(_))
     }
@@ -109,6 +117,7 @@ impl OutboundError {
             Self::Denied { .. } | Self::Malformed(_) => Error::HttpRequestDenied,
             Self::PrivateAddress { .. } => Error::DestinationIpProhibited,
             Self::Limit { limit: "request", figure, .. } => Error::HttpRequestBodySize(Some(figure)),
+            Self::WrongLength { size, .. } => Error::HttpRequestBodySize(Some(size)),
             Self::Limit { .. } => Error::ConnectionLimitReached,
             Self::Other(error) => error,
         }
@@ -193,9 +202,17 @@ impl OutboundClient {
         if let Some(failure) = error.and_then(|error| error.downcast_ref::<ConnectError>()) {
             return failure.for_request(to);
         }
-        match error.and_then(|error| error.downcast_ref()).map_or(Error::ConnectionTerminated, from_hyper_error) {
-            Error::HttpRequestBodySize(_) => OutboundError::Limit { to, limit: "request", figure: self.grant.request },
-            error => error.into(),
+        let Some(error) = error.and_then(|error| error.downcast_ref::<hyper::Error>()) else {
+            return Error::ConnectionTerminated.into();
+        };
+        match error.source().and_then(|source| source.downcast_ref()) {
+            Some(RequestBodyError::TooLarge) => {
+                OutboundError::Limit { to, limit: "request", figure: self.grant.request }
+            }
+            Some(RequestBodyError::Failed(Error::HttpRequestBodySize(Some(size)))) => {
+                OutboundError::WrongLength { to, size: *size }
+            }
+            _ => from_hyper_error(error).into(),
         }
     }
 
@@ -290,9 +307,6 @@ impl TimeLimits {
 
 /// Converts an error of hyper to the error of `wasi:http`.
 fn from_hyper_error(error: &hyper::Error) -> Error {
-    if let Some(Error::HttpRequestBodySize(limit)) = error.source().and_then(|source| source.downcast_ref()) {
-        return Error::HttpRequestBodySize(*limit);
-    }
     match () {
         () if error.is_parse_too_large() => Error::HttpResponseHeaderSectionSize(None),
         () if error.is_incomplete_message() => Error::HttpResponseIncomplete,
@@ -305,6 +319,9 @@ fn from_hyper_error(error: &hyper::Error) -> Error {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
     use watertight_telemetry::Telemetry;
@@ -339,5 +356,30 @@ mod tests {
         assert_eq!(connection.read(&mut [0]).await.unwrap(), 0);
         let read = kept.into_body().collect().await;
         assert!(matches!(read, Err(Error::ConnectionReadTimeout)));
+    }
+
+    /// Returns the error of a request whose body is `pieces`, under a limit of 20 bytes.
+    async fn refused(pieces: Vec<Result<&'static str, Error>>) -> OutboundError {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = server.local_addr().unwrap();
+        let allow = vec![format!("http://{address}").parse().unwrap()];
+        let grant = OutboundConfig { allow, private: true, request: 20, ..OutboundConfig::default() };
+        let client = OutboundClient::new(grant, Telemetry::new().outbound(&"a".parse().unwrap()));
+        let pieces = pieces.into_iter().map(|piece| piece.map(|text| Frame::data(Bytes::from_static(text.as_bytes()))));
+        let body = StreamBody::new(futures::stream::iter(pieces)).boxed_unsync();
+        let request = Request::post(format!("http://{address}/")).body(body).unwrap();
+        let sending = client.send(request, None, Instant::now() + Duration::from_secs(60));
+        let (sent, _connection) = tokio::join!(sending, server.accept());
+        sent.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_body_of_another_length_than_its_head_says_is_not_the_modules_limit() {
+        let too_long = refused(vec![Ok("Hello"), Err(Error::HttpRequestBodySize(Some(18)))]).await;
+        assert!(matches!(&too_long, OutboundError::WrongLength { size: 18, .. }), "{too_long}");
+        assert!(too_long.should_be_logged() && too_long.to_string().contains("18 bytes"), "{too_long}");
+        assert!(matches!(too_long.into_error(), Error::HttpRequestBodySize(Some(18))));
+        let above = refused(vec![Ok("0123456789"), Ok("0123456789 ")]).await;
+        assert!(matches!(&above, OutboundError::Limit { limit: "request", figure: 20, .. }), "{above}");
     }
 }
