@@ -48,6 +48,36 @@ async fn assert_fails(host: &Host, path: &str) {
     assert!(answer.body.get("payload").is_none() && answer.body.get("errors").is_none(), "{answer:?}");
 }
 
+/// A component whose instances have 60 memories each, so that 68 of them fill the pool of an engine.
+fn greedy() -> Vec<u8> {
+    let memories = "(core instance (instantiate $memory))\n".repeat(60);
+    let component = format!(
+        "(component (core module $memory (memory 1)) {memories}
+           (core module $m (func (export \"spin\") (loop (br 0))))
+           (core instance $i (instantiate $m))
+           (func $spin (canon lift (core func $i \"spin\")))
+           (instance $api (export \"spin\" (func $spin)))
+           (export \"t:t/api\" (instance $api)))"
+    );
+    wat::parse_str(component).unwrap()
+}
+
+#[tokio::test]
+async fn a_call_that_finds_no_room_is_no_trap() {
+    let app = App::new(
+        "[app]\nname = \"greedy\"\nroutes = [\"routes/*.toml\"]\n[modules.a]\ncomponent = \"a.wasm\"\n\
+         [defaults.limits]\nrequest = \"2s\"\n",
+    )
+    .routes("[[route]]\nmethod = \"GET\"\npath = \"/spin\"\ncall = \"a/api.spin\"\n");
+    std::fs::write(app.path().join("a.wasm"), greedy()).unwrap();
+    let host = app.launch().start();
+    let answers = futures::future::join_all((0..80).map(|_| host.get("/spin"))).await;
+    assert!(answers.iter().any(|answer| answer.status == 503), "{answers:?}");
+    let log = host.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("there is no room")).collect();
+    assert!(!lines.is_empty() && lines.iter().all(|line| line.contains(" WARN limit:")), "{lines:?}");
+}
+
 #[tokio::test]
 async fn reused_instances_keep_their_globals() {
     let (_app, host) = start("").await;

@@ -42,6 +42,14 @@ impl Compartment {
             }
             (None, None) => self.trapped(&stack, error.root_cause().to_string(), module, failure.as_ref()),
         };
+        if let CallError::NoRoom { .. } = explained {
+            // Like a full queue, this says nothing of the module.
+            if let Some(unwritten) = self.limited.try_acquire() {
+                let (compartment, request, trace) = (&self.name, &*call.request, call.trace.id());
+                tracing::warn!(target: "limit", %compartment, request, %trace, unwritten, "{explained}");
+            }
+            return explained;
+        }
         if let Some(unwritten) = self.traps.try_acquire() {
             let compartment = &self.name;
             let (request, trace, line) = (&*call.request, call.trace.id(), call.notes.request());
