@@ -16,7 +16,7 @@ use crate::state::StateFolder;
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_engine::Engines;
 use watertight_engine::compile::Compiler;
-use watertight_graph::graph::AppGraph;
+use watertight_graph::graph::{AppGraph, room_notes};
 use watertight_graph::plan::PlanSide;
 use watertight_graph::routes::{RouteTable, unreached_notes};
 use watertight_model::config::{
@@ -45,7 +45,7 @@ pub struct Checked {
     pub routes: RouteTable,
     /// The variables and secrets of the modules. Empty if the check did not read them.
     pub values: Values,
-    /// Notes that refuse nothing but matter to the application's author: see [`unreached_notes`].
+    /// Notes that refuse nothing but matter to the application's author: see [`unreached_notes`] and [`room_notes`].
     pub notes: Vec<Problem>,
 }
 
@@ -170,7 +170,11 @@ fn link_on_paper(partial: PartialConfig, artifacts: &Artifacts) -> (Checked, Vec
     let (routes, route_problems) = RouteTable::bind(&config, &linked.graph);
     problems.extend(route_problems);
     problems.extend(RouteTable::check_partial(&doubts, &linked.graph));
-    let notes = if problems.is_empty() { unreached_notes(&config, &linked.graph, &routes) } else { Vec::new() };
+    let mut notes = Vec::new();
+    if problems.is_empty() {
+        notes = unreached_notes(&config, &linked.graph, &routes);
+        notes.extend(room_notes(&config, &linked.graph));
+    }
     (Checked { config, graph: linked.graph, routes, values: Values::default(), notes }, problems)
 }
 

@@ -9,6 +9,7 @@ mod order;
 mod place;
 mod provided;
 pub mod render;
+mod room;
 mod types;
 
 #[cfg(test)]
@@ -27,9 +28,10 @@ use watertight_model::config::{AppConfig, Instances, Limits};
 use watertight_model::ids::{AppName, CapabilityName, CompartmentName, FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::{Problem, list_names};
 
-pub use place::{PlacementConstraint, PlacementReason};
+pub use place::{Detour, PlacementConstraint, PlacementReason};
 use provided::Offers;
 pub use provided::{RESUME, is_called_by_host, is_host_namespace, is_passing_import};
+pub use room::room_notes;
 
 /// A whole application with every import resolved, before anything is compiled.
 #[derive(Debug, Clone)]

@@ -94,6 +94,8 @@ codes! {
     NoHandler = "no-handler",
     /// A note, not a fault: nothing uses an export of a module, or an entry of its `calls`.
     Unreached = "unreached",
+    /// A note, not a fault: a compartment allows more calls at once than its engine has room for.
+    Room = "room",
     /// A component can't be compiled for this host.
     Compile = "compile",
     /// The state folder can't be used.

@@ -1,5 +1,5 @@
 //! Notes on what no request reaches: exports that no route names, no mount or middleware uses, no module imports and the host does not
-//! call, and entries of `calls` that match no import.
+//! call, and entries of `calls` that have no effect.
 //!
 //! These are notes and no faults. `watertight call` and contract suites reach such functions, and an application may be
 //! built in steps.
@@ -124,16 +124,28 @@ impl Notes<'_> {
         self.note(module, node, message).help(help)
     }
 
-    /// Notes the entries of a table `calls` of the manifest that match no import of the module.
+    /// Notes the entries of a table `calls` of the manifest that match no import of the module that a module serves.
     fn calls(&mut self, module: &ModuleName, node: &Node) {
         let Some(config) = self.config.modules.get(module) else { return };
         let imports: Vec<_> =
             node.artifact.shape.imports.iter().map(|(name, interface)| (name, interface.identity(name))).collect();
-        for (key, line) in config.calls.unused(&imports) {
-            let message =
-                format!("`calls` of module `{module}` says who serves `{key}`, which the module doesn't import");
+        let unknown = config.calls.unused(&imports);
+        let served: Vec<_> = imports.into_iter().filter(|(import, _)| node.calls.contains_key(*import)).collect();
+        for (key, line) in config.calls.unused(&served) {
+            let (why, help) = if unknown.contains(&(key, line)) {
+                (
+                    "which the module doesn't import",
+                    "leave the entry out, or name the import as the module's world does",
+                )
+            } else {
+                (
+                    "which no module can serve: the entry has no effect",
+                    "leave the entry out: the host serves the interface itself, or the interface has only types and needs no one to serve it",
+                )
+            };
+            let message = format!("`calls` of module `{module}` says who serves `{key}`, {why}");
             let note = Problem::new(Code::Unreached, message).module(module).file(&self.config.manifest).line(line);
-            self.notes.push(note.help("leave the entry out, or name the import as the module's world does"));
+            self.notes.push(note.help(help));
         }
     }
 
