@@ -163,6 +163,7 @@ impl PooledInstance {
             });
             work.run_until(&deadline, payer.as_deref(), &self.cpu, called).await?;
         }
+        self.is_busy = self.state().ends().open() > 0;
         self.calls += 1;
         Ok(())
     }
