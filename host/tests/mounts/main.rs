@@ -8,6 +8,7 @@ mod cases;
 mod client;
 mod limits;
 mod middleware;
+mod mixed;
 mod p3;
 mod relayed;
 mod streams;

@@ -59,8 +59,8 @@ fn app(settings: &str) -> App {
     let (passes, three, web, probe) = (guest("passes"), handler_p3(), guest("serves"), guest("probe"));
     App::new(&format!(
         "[app]\nname = \"mounts\"\nroutes = [\"routes/*.toml\"]\n\
-         [modules.first]\ncomponent = {passes:?}\nuses = [\"clocks\"]\n\
-         [modules.second]\ncomponent = {passes:?}\nuses = [\"clocks\"]\n\
+         [modules.first]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n\
+         [modules.second]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n\
          [modules.three]\ncomponent = {three:?}\nuses = [\"clocks\"]\n\
          [modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n{settings}\n"
