@@ -255,6 +255,8 @@ labels! {
         Exit = "exit",
         /// A module in another compartment, which this call called, failed.
         Callee = "callee",
+        /// Another request on the same instance failed, and the instance with it.
+        Neighbour = "neighbour",
     }
 }
 

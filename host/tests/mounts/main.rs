@@ -8,6 +8,7 @@ mod cases;
 mod client;
 mod limits;
 mod p3;
+mod shared;
 mod streams;
 mod swaps;
 

@@ -30,7 +30,7 @@ pub struct CutAnswer;
 
 /// How the call of a handler ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HandlerEnd {
+pub(in crate::runtime) enum HandlerEnd {
     /// The handler's function returned.
     Returned,
     /// The call failed: a trap, a limit, a deadline.
@@ -41,7 +41,7 @@ pub(super) enum HandlerEnd {
 
 /// What became of the answer when its call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AnswerState {
+pub(in crate::runtime) enum AnswerState {
     /// There was no answer.
     Missing,
     /// The answer is complete, or its body goes to nobody.
