@@ -92,7 +92,7 @@ codes! {
     RouteConflict = "route-conflict",
     /// A mount names a module that exports no HTTP handler, or only one of a version that the host doesn't serve.
     NoHandler = "no-handler",
-    /// A note, not a fault: nothing uses an export of a module, or an entry of its `calls`.
+    /// A note, not a fault: nothing uses an export of a module, an entry of its `calls`, or `instances.concurrent` of a compartment.
     Unreached = "unreached",
     /// A component can't be compiled for this host.
     Compile = "compile",

@@ -62,6 +62,11 @@ impl Instances {
         }
     }
 
+    /// Returns how many requests to handlers of WASI 0.3 use an instance at the same time. `None` if each has one to itself.
+    pub fn shared_by(&self) -> Option<NonZeroU32> {
+        (self.mode == InstanceMode::Reuse && self.concurrent.get() > 1).then_some(self.concurrent)
+    }
+
     /// Returns each setting with its key in a compartment's table, and its value in the manifest's notation.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
         let Self { mode, max_calls, idle, concurrent } = *self;

@@ -159,7 +159,7 @@ impl Compartment {
     pub fn stats(&self) -> InstanceStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         InstanceStats {
-            warm: self.warm().len(),
+            warm: self.warm().len() + self.shared.unused(),
             made: read(&self.counters.made),
             dropped: read(&self.counters.dropped),
             calls: read(&self.counters.calls),

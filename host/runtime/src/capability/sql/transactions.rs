@@ -53,7 +53,7 @@ impl StoreState for NextHandle {}
 impl InstanceState {
     /// Returns whether a module has an open transaction in this store, in whichever call. Another call must not wait for it: the wait would
     /// hold the store, so that the transaction could not end.
-    pub(super) fn has_transaction(&self, module: ModuleIndex) -> bool {
+    pub(in super::super) fn has_transaction(&self, module: ModuleIndex) -> bool {
         self.all_locals::<OpenTransactions>().flat_map(|all| &all.open).any(|open| open.module == module)
     }
 

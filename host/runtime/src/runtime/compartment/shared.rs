@@ -26,7 +26,6 @@ use crate::link::FunctionIndex;
 use crate::runtime::handler::{AnswerState, Exchange, HandlerEnd};
 use crate::runtime::instance::{CallEnd, PollDriver, PooledInstance};
 use crate::store::{CallContext, CallError, InstanceState, TaskId, TaskSwitch};
-use watertight_model::config::InstanceMode;
 use watertight_model::ids::GenerationNumber;
 use watertight_telemetry::table::DropReason;
 
@@ -140,6 +139,11 @@ impl SharedInstances {
         self.open().len()
     }
 
+    /// Returns the number of instances without requests.
+    pub(super) fn unused(&self) -> usize {
+        self.open().iter().filter(|instance| instance.seats.taken.load(Relaxed) == 0).count()
+    }
+
     /// Lets the instances without requests end.
     pub(super) fn retire(&self) {
         self.open().retain(|instance| instance.seats.taken.load(Relaxed) > 0);
@@ -159,7 +163,7 @@ impl SharedInstances {
 impl Compartment {
     /// Returns whether requests to handlers of WASI 0.3 share instances of this compartment.
     pub(in crate::runtime) fn shares_instances(&self) -> bool {
-        self.instances.concurrent.get() > 1 && self.instances.mode == InstanceMode::Reuse
+        self.instances.shared_by().is_some()
     }
 
     /// Admits a call that shares an instance with others. The permit lasts as long as the returned lease, which has no instance.
@@ -249,7 +253,7 @@ async fn run(
         let compartment = first.compartment.clone();
         let (instance, switch) = match &mut running {
             Some((instance, switch)) => (instance, &*switch),
-            none => match Box::pin(compartment.start(first.request.call.clone())).await {
+            none => match Box::pin(compartment.warm_or_new(first.request.call.clone())).await {
                 Ok(mut instance) => {
                     let switch = instance.share();
                     let (instance, switch) = none.insert((instance, switch));
@@ -319,6 +323,14 @@ impl Drop for Running {
 type RunningRequests = Mutex<HashMap<TaskId, Running>>;
 
 impl Compartment {
+    async fn warm_or_new(&self, call: CallContext) -> Result<PooledInstance, CallError> {
+        let warm = self.warm().pop();
+        match warm {
+            Some(warm) => Ok(warm),
+            None => self.start(call).await,
+        }
+    }
+
     fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)
     }

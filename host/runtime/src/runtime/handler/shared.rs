@@ -52,17 +52,20 @@ impl Generation {
                 Some(Some(Err(_))) => break Err(compartment.neighbour_error(target.function)),
                 Some(None) => {
                     exchange.end(HandlerEnd::Failed);
+                    let (failed, generation) = (log.failed(late()), self.clone());
                     tokio::spawn(async move {
-                        if timeout(CLIENT_GRACE, &mut seat.ended).await.is_err() {
-                            seat.end_instance(EarlyEnd::Late(seat.task));
-                            let _ = (&mut seat.ended).await;
+                        let ended = generation.run_until_cut_off(timeout(CLIENT_GRACE, &mut seat.ended)).await;
+                        match ended {
+                            Some(Ok(_)) => {}
+                            Some(Err(_)) => seat.end_instance(EarlyEnd::Late(seat.task)),
+                            None => seat.end_instance(EarlyEnd::CutOff),
                         }
                         drop((seat, lease, guard));
                     });
                     if log.is_abandoned() {
                         log.left();
                     }
-                    return log.failed(late());
+                    return failed;
                 }
                 None => {
                     let state = exchange.end(HandlerEnd::CutOff);
