@@ -37,6 +37,8 @@ pub use limits::{CpuMeter, LimitHit, PollTime};
 pub use local::{SharedData, StoreState};
 pub(crate) use log::MAX_LINE;
 pub use log::{GuestLog, LogBudget};
+pub use watertight_compose::ModuleIndex;
+pub(crate) use watertight_compose::module_index;
 pub use tasks::{TaskId, TaskSwitch};
 
 /// The largest number of WASI resources (streams, pollables) and buckets that the guests of a store hold at once.
@@ -45,10 +47,6 @@ const MAX_WASI_RESOURCES: usize = 1_000;
 const MAX_SHARED_RESOURCES: usize = 50_000;
 /// The deadline of what belongs to no call of a shared store, which does nothing.
 const NOBODY_TIME: Duration = Duration::from_secs(60 * 60);
-
-/// The index of a module in its compartment. It identifies the caller of a capability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ModuleIndex(pub u16);
 
 /// What all instances of a module share in one generation.
 pub struct ModuleData {
@@ -313,9 +311,4 @@ impl ResourceLimiter for InstanceState {
         self.record_hit();
         grown
     }
-}
-
-/// Converts a module's position in its compartment to its index.
-pub(crate) fn module_index(place: usize) -> ModuleIndex {
-    ModuleIndex(u16::try_from(place).expect("a compartment holds fewer than 65,536 modules"))
 }
