@@ -37,9 +37,9 @@ pub use limits::{CpuMeter, LimitHit, PollTime};
 pub use local::{SharedData, StoreState};
 pub(crate) use log::MAX_LINE;
 pub use log::{GuestLog, LogBudget};
+pub use tasks::{TaskId, TaskSwitch};
 pub use watertight_compose::ModuleIndex;
 pub(crate) use watertight_compose::module_index;
-pub use tasks::{TaskId, TaskSwitch};
 
 /// The largest number of WASI resources (streams, pollables) and buckets that the guests of a store hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;

@@ -67,7 +67,7 @@ async fn until_running(host: &Host, number: u64) {
     let running = "watertight_module_calls_running{module=\"shares\"}";
     until("the calls run", async || metric(host, running).await == number).await;
     // The metric counts a call before its code runs.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
 }
 
 /// Waits until all calls of the guest have ended. The calls of clients that leave go on until the guest notices.
@@ -100,7 +100,7 @@ async fn one_request_has_an_instance_to_itself_by_default() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_instance_that_has_served_its_calls_takes_no_more_and_ends_with_the_last() {
-    let host = app(2, "max_calls = 2\nidle = \"100ms\"").launch().start();
+    let host = app(2, "max_calls = 2\nidle = \"2s\"").launch().start();
     for answer in all(&host, ["/s/sleep/200"; 5]).await {
         answer.expect(200);
     }
@@ -148,10 +148,11 @@ async fn a_limit_of_processor_time_ends_the_request_that_meets_it_and_those_on_i
         assert_eq!(answer.expect(500).problem(), "module-failed");
     }
     assert_eq!((failures(&host, "limit").await, failures(&host, "neighbour").await), (1, 2));
-    // Those who only wait are not billed for the time of others, or for their own wait.
-    for _ in 0..3 {
-        all(&host, ["/s/sleep/400"; 10]).await.into_iter().for_each(|answer| drop(answer.expect(200)));
+    // Nobody is billed for a wait or for the time of others.
+    for path in ["/s/sleep/400", "/s/work/80"] {
+        all(&host, [path; 10]).await.into_iter().for_each(|answer| drop(answer.expect(200)));
     }
+    assert_eq!(failures(&host, "limit").await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -276,13 +277,28 @@ async fn lines_of_the_log_belong_to_the_request_that_writes_them() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_on_after_an_answer_still_belongs_to_its_request() {
+    let host = app(10, "").launch().start();
+    let paths = [("alpha", "/s/after/alpha/300"), ("beta", "/s/after/beta/100"), ("gamma", "/s/say/gamma/500")];
+    for (name, path) in paths {
+        ask_as(&host, &format!("request-{name}"), path).await.expect(200);
+    }
+    until_unused(&host).await;
+    let log = host.log();
+    for name in ["alpha", "beta"] {
+        let mine = lines(&log, &format!("request-{name}"));
+        assert!(mine.iter().any(|line| line.contains(&format!("after the answer to {name}"))), "{log}");
+    }
+}
+
 /// A guest that keeps a transaction, an outbound request and its standard output in globals, and uses them for another request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_that_mixes_its_requests_up_is_not_believed() {
     let host = app(10, "").launch().start();
-    let planted = ask_as(&host, "request-planter", "/s/plant/90");
+    let planted = ask_as(&host, "request-planter", "/s/plant/20000");
     let taken = async {
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        until_running(&host, 1).await;
         ask_as(&host, "request-taker", "/s/use").await
     };
     let (planted, taken) = tokio::join!(planted, taken);

@@ -94,8 +94,15 @@ pub(in crate::runtime) struct Seat {
 }
 
 impl Seat {
+    /// Stops giving requests to the instance.
+    pub(in crate::runtime) fn close_instance(&self, compartment: &Compartment) {
+        compartment.shared.close(&self.seats, false);
+    }
+
     /// Ends the instance, with all requests on it.
-    pub(in crate::runtime) fn end_instance(&self, why: EarlyEnd) {
+    pub(in crate::runtime) fn end_instance(&self, compartment: &Compartment, why: EarlyEnd) {
+        // Closed before, so that no request joins that could have gone to another instance.
+        self.close_instance(compartment);
         self.seats.end().get_or_insert(why);
         self.seats.task.wake();
     }
@@ -272,7 +279,9 @@ async fn run(
             Err(why) => Some(why),
             Ok(()) if requests.is_closed() && requests.is_empty() => Some(match instance.calls {
                 calls if calls >= compartment.instances.max_calls.get() => DropReason::MaxCalls,
-                _ => DropReason::Retired,
+                _ if compartment.is_retired() => DropReason::Retired,
+                // It was closed because a call was late, which then ended in its grace.
+                _ => DropReason::Deadline,
             }),
             Ok(()) if instance.state().memory() > KEEP_MEMORY && compartment.shared.close(&seats, true) => {
                 Some(DropReason::Memory)

@@ -15,7 +15,7 @@ use crate::store::{CLIENT_GRACE, CallContext, CallError};
 impl Generation {
     /// Runs the call of a handler on an instance that other requests use at the same time.
     ///
-    /// At its deadline, the request is answered. Its call has [`CLIENT_GRACE`] left to end by itself, because it can't be ended alone.
+    /// At its deadline, the request is answered, and its instance gets no further requests. Its call has [`CLIENT_GRACE`] left to end by itself, because it can't be ended alone.
     pub(super) async fn run_shared(
         self: Arc<Self>,
         call: CallContext,
@@ -51,14 +51,15 @@ impl Generation {
                 // The host panicked in the task of the instance.
                 Some(Some(Err(_))) => break Err(compartment.neighbour_error(target.function)),
                 Some(None) => {
+                    seat.close_instance(compartment);
                     exchange.end(HandlerEnd::Failed);
-                    let (failed, generation) = (log.failed(late()), self.clone());
+                    let (failed, generation, compartment) = (log.failed(late()), self.clone(), compartment.clone());
                     tokio::spawn(async move {
                         let ended = generation.run_until_cut_off(timeout(CLIENT_GRACE, &mut seat.ended)).await;
                         match ended {
                             Some(Ok(_)) => {}
-                            Some(Err(_)) => seat.end_instance(EarlyEnd::Late(seat.task)),
-                            None => seat.end_instance(EarlyEnd::CutOff),
+                            Some(Err(_)) => seat.end_instance(&compartment, EarlyEnd::Late(seat.task)),
+                            None => seat.end_instance(&compartment, EarlyEnd::CutOff),
                         }
                         drop((seat, lease, guard));
                     });
@@ -69,7 +70,7 @@ impl Generation {
                 }
                 None => {
                     let state = exchange.end(HandlerEnd::CutOff);
-                    seat.end_instance(EarlyEnd::CutOff);
+                    seat.end_instance(compartment, EarlyEnd::CutOff);
                     // A stream of events ends cleanly: that is no failure.
                     return if state == AnswerState::Complete { Err(late()) } else { log.failed(late()) };
                 }

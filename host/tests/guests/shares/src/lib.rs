@@ -26,6 +26,8 @@ thread_local! {
     static LEFT: Cell<u64> = const { Cell::new(0) };
     /// A transaction that one request leaves for the others.
     static TRANSACTION: RefCell<Option<Transaction>> = const { RefCell::new(None) };
+    /// Whether a request has tried to use what another one has left.
+    static TAKEN: Cell<bool> = const { Cell::new(false) };
     /// A request to another host that one request leaves for the others.
     static OUTBOUND: RefCell<Option<Request>> = const { RefCell::new(None) };
 }
@@ -69,6 +71,18 @@ impl Guest for Component {
                 text("said".to_owned())
             }
             "hold" => text(hold(number(0)).await),
+            "work" => {
+                work(number(0));
+                text("worked".to_owned())
+            }
+            "after" => {
+                let (name, time) = (words[0].clone(), number(1));
+                spawn_local(async move {
+                    wait(time).await;
+                    println!("after the answer to {name}");
+                });
+                text("answered".to_owned())
+            }
             "plant" => {
                 OUTBOUND.set(Some(outbound()));
                 text(hold(number(0)).await)
@@ -85,6 +99,14 @@ async fn wait(milliseconds: u64) {
     monotonic_clock::wait_for(milliseconds * 1_000_000).await;
 }
 
+/// Computes for this number of milliseconds.
+fn work(milliseconds: u64) {
+    let start = monotonic_clock::now();
+    while monotonic_clock::now() - start < milliseconds * 1_000_000 {
+        black_box(());
+    }
+}
+
 /// Waits until this number of requests are here.
 async fn meet(number: u64) -> String {
     MET.set(MET.get() + 1);
@@ -94,12 +116,17 @@ async fn meet(number: u64) -> String {
     MET.get().to_string()
 }
 
-/// Leaves a transaction for the others, and uses it after some time.
+/// Leaves a transaction for the others, and commits it after some time, or when another request has tried to use it.
 async fn hold(milliseconds: u64) -> String {
     let transaction = Transaction::begin().expect("there is no other");
     transaction.execute("INSERT INTO note (text) VALUES ('planted')", &[]).expect("the table is there");
     TRANSACTION.set(Some(transaction));
-    wait(milliseconds).await;
+    let end = monotonic_clock::now() + milliseconds * 1_000_000;
+    while monotonic_clock::now() < end && !TAKEN.get() {
+        wait(5).await;
+        // A transaction ends by itself if nothing happens in it.
+        TRANSACTION.with_borrow(|held| held.as_ref().map(|held| held.query("SELECT 1", &[])));
+    }
     let committed = TRANSACTION.take().map(Transaction::commit);
     format!("{committed:?}")
 }
@@ -114,6 +141,7 @@ async fn take() -> String {
         Some(request) => client::send(request).await.map(drop),
         None => Ok(()),
     };
+    TAKEN.set(true);
     println!("used what another has left");
     format!("{executed:?} {begun:?} {sent:?}")
 }
