@@ -132,7 +132,7 @@ fn the_documentation_s_example_is_read() {
     let core = &app.compartments[&"core".parse().unwrap()];
     assert_eq!(core.modules, BTreeSet::from(["alpha".parse().unwrap(), "beta".parse().unwrap()]));
     assert_eq!(core.instances, Instances { mode: InstanceMode::Reuse, ..instances });
-    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 34));
+    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 35));
 
     let header_timeout = Duration::from_millis(1500);
     let http =
