@@ -11,6 +11,7 @@ mod middleware;
 mod mixed;
 mod p3;
 mod relayed;
+mod shared;
 mod streams;
 mod swaps;
 
