@@ -5,6 +5,7 @@
 //! compatibility. So a profile is part of the code cache's key, and there are few profiles. This file compiles nothing;
 //! see [`compile`].
 
+mod backtrace;
 pub mod compile;
 mod fresh;
 pub mod validate;
@@ -23,6 +24,8 @@ use wasmtime::{
 use watertight_component::profile::{
     COMPARTMENT_LIMITS, MEMORIES_PER_MODULE, Profile, ProfileLimits, TABLES_PER_MODULE,
 };
+
+pub use backtrace::Backtrace;
 
 /// The interval between two ticks of an engine's epoch, the clock by which Wasmtime interrupts guests. At each tick a computing guest
 /// yields and is checked against its deadline and its processor time. So a loop is stopped half a tick after its budget on average.

@@ -4,7 +4,6 @@
 //! they are done (invariants 3 and 5 of ARCHITECTURE.md).
 
 mod admission;
-mod backtrace;
 pub mod compartment;
 mod detached;
 mod drain;

@@ -3,6 +3,8 @@
 //!
 //! `MIXED_CHANGES` is the number of changes, 8 by default. The test prints the latencies of requests in seconds with a change and without.
 
+#![allow(clippy::print_stdout, reason = "the test reports latencies")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
