@@ -39,7 +39,7 @@ pub use callee::{CALLEE_GRACE, CalleeAnswer, CalleeRequest, CalleeTask, Values};
 pub use deadline::{CLIENT_GRACE, Deadline, StreamDeadline, TimeLimit};
 pub use downstream::{BodyFault, CutAnswer, Downstream, MAX_PASSED_ON, PassedBody, PassingOn, RequestBody};
 pub use failure::FailureReport;
-pub use limits::{CpuAccount, CpuMeter, LimitHit, PollTime};
+pub use limits::{CpuAccount, CpuMeter, LimitHit, PollTime, Tick};
 pub use local::{SharedData, StoreState};
 pub(crate) use log::MAX_LINE;
 pub use log::{GuestLog, LogBudget};
@@ -191,22 +191,29 @@ impl InstanceState {
         &self.current().cpu
     }
 
-    /// Handles a tick of the epoch while a guest runs. Returns whether the guest must stop: at its deadline, or when it has used its
-    /// processor time, which is then recorded as the limit that the call met.
+    /// Handles a tick of the epoch while a guest runs. The guest must stop at its deadline, or when it has used its processor time, which is
+    /// then recorded as the limit that the call met.
     ///
     /// In a shared store, the deadline is not looked at here: who waits for the request ends the store when its grace is over.
-    pub fn tick(&mut self) -> bool {
+    pub fn tick(&mut self) -> Tick {
         let is_shared = self.tasks.is_some();
         let call = self.current_mut();
-        if let Some(limit) = call.cpu.tick() {
-            call.limit_hit = Some(LimitHit::Cpu { limit });
-            return true;
-        }
+        let has_passed = match call.cpu.tick() {
+            Ok(has_passed) => has_passed,
+            Err(limit) => {
+                call.limit_hit = Some(LimitHit::Cpu { limit });
+                return Tick::Stop;
+            }
+        };
         if call.context.payer.as_ref().is_some_and(|payer| payer.left().is_zero()) {
             call.limit_hit = Some(LimitHit::Cpu { limit: call.context.cpu });
-            return true;
+            return Tick::Stop;
         }
-        !is_shared && call.context.deadline.has_passed()
+        match has_passed {
+            _ if !is_shared && call.context.deadline.has_passed() => Tick::Stop,
+            true => Tick::Passed,
+            false => Tick::Stale,
+        }
     }
 
     /// Returns a log writer for a module within the current call.

@@ -14,7 +14,7 @@ use super::offload::{OffloadClaim, OffloadHistory};
 use crate::link::{Export, FunctionIndex};
 use crate::store::{
     CallContext, CalleeAnswer, CpuAccount, CpuMeter, Deadline, FailureReport, InstanceState, LimitHit, TaskId,
-    TaskSwitch, Values,
+    TaskSwitch, Tick, Values,
 };
 use watertight_component::profile::Profile;
 use watertight_component::shape::Function;
@@ -72,8 +72,10 @@ impl PooledInstance {
         store.set_max_component_handles(limits.handles as usize);
         store.set_hostcall_fuel(usize::try_from(limits.transfer).unwrap_or(usize::MAX));
         store.epoch_deadline_callback(|mut context| {
-            if context.data_mut().tick() {
-                return Ok(UpdateDeadline::Interrupt);
+            match context.data_mut().tick() {
+                Tick::Stop => return Ok(UpdateDeadline::Interrupt),
+                Tick::Stale => return Ok(UpdateDeadline::Continue(1)),
+                Tick::Passed => {}
             }
             // `yield_now` instead of waking itself: a task that wakes itself is polled again before the runtime polls sockets.
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
