@@ -5,13 +5,15 @@
 //! compatibility. So a profile is part of the code cache's key, and there are few profiles. This file compiles nothing;
 //! see [`compile`].
 
+mod backtrace;
 pub mod compile;
 mod fresh;
+pub mod offload;
 pub mod validate;
 
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ use wasmtime::{
 use watertight_component::profile::{
     COMPARTMENT_LIMITS, MEMORIES_PER_MODULE, Profile, ProfileLimits, TABLES_PER_MODULE,
 };
+
+pub use backtrace::Backtrace;
 
 /// The interval between two ticks of an engine's epoch, the clock by which Wasmtime interrupts guests. At each tick a computing guest
 /// yields and is checked against its deadline and its processor time. So a loop is stopped half a tick after its budget on average.
@@ -196,11 +200,21 @@ impl Engines {
     }
 }
 
+/// The number of ticks of all engines' epochs.
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// Returns the number of ticks of all engines' epochs so far. If it stays the same, no epoch has advanced.
+pub fn epoch_ticks() -> u64 {
+    TICKS.load(Ordering::Relaxed)
+}
+
 /// Starts the thread that advances the engine's epoch, by which guests are interrupted, until the engine is dropped.
 fn tick(engine: &Engine) -> io::Result<()> {
     let weak = engine.weak();
     let ticker = move || {
         while let Some(engine) = weak.upgrade() {
+            // Counted first, so that no guest is interrupted by a tick that is not counted.
+            TICKS.fetch_add(1, Ordering::Relaxed);
             engine.increment_epoch();
             drop(engine);
             std::thread::sleep(EPOCH_TICK);

@@ -92,7 +92,7 @@ codes! {
     RouteConflict = "route-conflict",
     /// A mount or a middleware names a module that has no fitting HTTP handler.
     NoHandler = "no-handler",
-    /// A note, not a fault: nothing uses an export of a module, or an entry of its `calls`.
+    /// A note, not a fault: nothing uses an export of a module, an entry of its `calls`, or `instances.concurrent` of a compartment.
     Unreached = "unreached",
     /// A note, not a fault: a compartment allows more calls at once than its engine has room for.
     Room = "room",

@@ -1,6 +1,6 @@
 //! A relayed stream: one chunk of items at a time goes from a store to another.
 //!
-//! In the store of the writer, the host reads the stream ([`Sink`]); in the store of the reader, it writes one ([`Inlet`]). Between both is
+//! In the store of the writer, the host reads the stream (`Sink`); in the store of the reader, it writes one (`Inlet`). Between both is
 //! a queue for one chunk. A write thus waits until the chunk before it has been taken.
 
 use std::any::{Any, TypeId};

@@ -56,7 +56,9 @@ impl From<CallError> for InvokeError {
             CallError::QueueFull { .. } | CallError::NoRoom { .. } => Self::Overloaded(text),
             CallError::Callee(_) => Self::Unavailable(text),
             CallError::Deadline { .. } => Self::Deadline(text),
-            CallError::Limit { .. } | CallError::Trap { .. } | CallError::Exit { .. } => Self::Failed(text),
+            CallError::Limit { .. } | CallError::Trap { .. } | CallError::Exit { .. } | CallError::Neighbour { .. } => {
+                Self::Failed(text)
+            }
         }
     }
 }

@@ -5,9 +5,6 @@
 //! types of WASI.
 
 mod bridge;
-mod compose;
-mod fused;
-mod identity;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -24,9 +21,7 @@ use watertight_graph::graph::{AppGraph, Compartment};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, with_causes};
 
-pub use compose::{BridgedImport, Composition, compose};
-pub use fused::{CodePosition, FusedCalls};
-pub use identity::identity;
+pub use watertight_compose::{BridgedImport, CodePosition, Composition, FusedCalls, compose, identity};
 
 /// The index of an exported function in its compartment's table of exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

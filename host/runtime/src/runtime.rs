@@ -4,7 +4,6 @@
 //! they are done (invariants 3 and 5 of ARCHITECTURE.md).
 
 mod admission;
-mod backtrace;
 pub mod compartment;
 mod detached;
 mod drain;
@@ -12,7 +11,6 @@ mod handler;
 mod instance;
 mod recovery;
 mod in_flight;
-mod offload;
 
 use std::collections::{BTreeSet, HashMap};
 use std::pin::pin;

@@ -11,18 +11,21 @@ mod failure;
 mod limits;
 mod local;
 mod log;
+mod tasks;
 
+use std::collections::HashMap;
 use std::fmt;
+use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use wasmtime::ResourceLimiter;
-use wasmtime::component::{ResourceTable, Val};
+use tokio::sync::oneshot;
+use wasmtime::component::{ResourceTable, TaskGroupId, Val};
+use wasmtime::{ResourceLimiter, Store};
 
 use limits::Limiter;
-use local::Local;
+use tasks::{CallState, RunningTask, SharedTasks, SwitchHook};
 use watertight_component::profile::Profile;
-use watertight_component::shape::Function;
 use watertight_model::ids::ModuleName;
 use watertight_relay::ends::Ends;
 use watertight_telemetry::table::LimitKind;
@@ -36,17 +39,20 @@ pub use callee::{CALLEE_GRACE, CalleeAnswer, CalleeRequest, CalleeTask, Values};
 pub use deadline::{CLIENT_GRACE, Deadline, StreamDeadline, TimeLimit};
 pub use downstream::{BodyFault, CutAnswer, Downstream, MAX_PASSED_ON, PassedBody, PassingOn, RequestBody};
 pub use failure::FailureReport;
-pub use limits::{CpuAccount, CpuMeter, LimitHit, PollTime};
+pub use limits::{CpuAccount, CpuMeter, LimitHit, Tick};
 pub use local::{SharedData, StoreState};
 pub(crate) use log::MAX_LINE;
 pub use log::{GuestLog, LogBudget};
+pub use tasks::{TaskId, TaskSwitch};
+pub use watertight_compose::ModuleIndex;
+pub(crate) use watertight_compose::module_index;
 
 /// The largest number of WASI resources (streams, pollables) and buckets that the guests of a store hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
-
-/// The index of a module in its compartment. It identifies the caller of a capability.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ModuleIndex(pub u16);
+/// The same for a store that calls share. Each of its calls may hold some dozens.
+const MAX_SHARED_RESOURCES: usize = 50_000;
+/// The deadline of what belongs to no call of a shared store, which does nothing.
+const NOBODY_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// What all instances of a module share in one generation.
 pub struct ModuleData {
@@ -70,23 +76,14 @@ pub struct MetLimit {
 /// The host's state of a store.
 pub struct InstanceState {
     modules: Arc<[ModuleData]>,
-    call: CallContext,
+    /// The call that has the store to itself. In a shared store, what belongs to no call.
+    own: CallState,
+    /// The calls that share the store. `None` if calls use it one after another.
+    tasks: Option<Box<SharedTasks>>,
     limiter: Limiter,
-    cpu: Arc<CpuMeter>,
-    log: Arc<LogBudget>,
-    /// The limits of capabilities that the call met, each once for each module.
-    met_limits: Vec<MetLimit>,
-    /// The states that capabilities keep in this store, at most one of each type, or of each type and module.
-    locals: Vec<Local>,
+    /// Limits the log lines about exceeded limits.
+    lines: Arc<LineRateLimit>,
     table: ResourceTable,
-    /// The guest's report of its failure, if it made one in this call.
-    failure: Option<Box<FailureReport>>,
-    /// The number of streams and futures that are open with other compartments.
-    ends: Ends,
-    /// The calls in other compartments that have returned and go on, because they stream.
-    callees: Vec<CalleeTask>,
-    /// The account that callees in tasks of their own charge. `None` before the call has such a callee.
-    account: Option<Arc<CpuAccount>>,
 }
 
 impl InstanceState {
@@ -106,87 +103,147 @@ impl InstanceState {
         let largest_memory = usize::try_from(profile.limits().memory).unwrap_or(usize::MAX);
         let largest_table = usize::try_from(profile.limits().table).unwrap_or(usize::MAX);
         let limiter = Limiter { memory: 0, memory_limit, largest_memory, largest_table, table: 0, hit: None };
-        let (cpu, log) = (CpuMeter::new(), Arc::new(LogBudget::new(lines)));
-        cpu.begin(call.cpu);
-        log.begin(call.log);
-        Self {
-            modules,
-            call,
-            limiter,
-            cpu,
-            log,
-            met_limits: Vec::new(),
-            locals: Vec::new(),
-            table,
-            failure: None,
-            ends: Ends::default(),
-            callees: Vec::new(),
-            account: None,
-        }
+        let own = CallState::new(call, lines.clone());
+        Self { modules, own, tasks: None, limiter, lines, table }
     }
 
     /// Returns the resource limiter, for `Store::limiter`.
     pub fn limiter(&mut self) -> &mut dyn ResourceLimiter {
-        &mut self.limiter
+        self
     }
 
     /// Begins to serve a call. Resets the limits, and removes what was recorded about the call before.
     pub fn begin_call(&mut self, call: CallContext) {
-        self.locals.iter_mut().for_each(|local| local.state.begin_call(&call));
-        self.cpu.begin(call.cpu);
-        self.log.begin(call.log);
-        self.call = call;
-        self.limiter.hit = None;
-        self.met_limits.clear();
-        self.failure = None;
+        let own = &mut self.own;
+        own.locals.iter_mut().for_each(|local| local.state.begin_call(&call));
+        own.cpu.begin(call.cpu);
+        own.log.begin(call.log);
+        own.context = call;
+        own.limit_hit = None;
+        own.met_limits.clear();
+        own.failure = None;
+    }
+
+    /// Returns the state of the call that runs.
+    fn current(&self) -> &CallState {
+        let shared = self.tasks.as_ref().and_then(|tasks| tasks.calls.get(&tasks.current()?));
+        shared.unwrap_or(&self.own)
+    }
+
+    fn current_mut(&mut self) -> &mut CallState {
+        let Some(tasks) = &mut self.tasks else { return &mut self.own };
+        let current = tasks.current();
+        current.and_then(|task| tasks.calls.get_mut(&task)).unwrap_or(&mut self.own)
+    }
+
+    /// Lets calls share a store. From now on, Wasmtime reports to the returned switch which of them runs.
+    pub(crate) fn share(store: &mut Store<Self>) -> Arc<TaskSwitch> {
+        let switch = Arc::<TaskSwitch>::default();
+        let state = store.data_mut();
+        // What belongs to no call has nothing of a call: no generation, and no lines in the log.
+        let mut nobody = CallContext::new("-".into(), Instant::now() + NOBODY_TIME);
+        nobody.log = 0;
+        state.begin_call(nobody);
+        state.table.set_max_capacity(MAX_SHARED_RESOURCES);
+        state.tasks = Some(Box::new(SharedTasks { switch: switch.clone(), calls: HashMap::new(), viewed: None }));
+        store.task_group_hook(SwitchHook(switch.clone()));
+        switch
+    }
+
+    /// Returns the switch of a store that calls share.
+    pub(crate) fn switch(&self) -> Option<&Arc<TaskSwitch>> {
+        self.tasks.as_ref().map(|tasks| &tasks.switch)
+    }
+
+    /// Adds a call to those that share the store. All that the task group `group` does is done for this call. The receiver resolves when
+    /// nothing of the group is left.
+    pub(crate) fn begin_task(&mut self, id: TaskId, call: CallContext, group: TaskGroupId) -> oneshot::Receiver<()> {
+        let call = CallState::new(call, self.lines.clone());
+        let tasks = self.tasks.as_mut().expect("only a shared store has tasks");
+        let finished = tasks.switch.bind(group, RunningTask::of(id, &call));
+        tasks.calls.insert(id, call);
+        finished
+    }
+
+    /// Removes a call from those that share the store.
+    pub(crate) fn remove_task(&mut self, id: TaskId) {
+        self.own.locals.iter_mut().for_each(|local| local.state.end_task(id));
+        if let Some(tasks) = &mut self.tasks {
+            tasks.calls.remove(&id);
+        }
+    }
+
+    /// Runs `look` with a call of a shared store in the place of the one that runs.
+    pub(crate) fn view<T>(&mut self, task: TaskId, look: impl FnOnce(&mut Self) -> T) -> T {
+        let set = |state: &mut Self, viewed| {
+            if let Some(tasks) = &mut state.tasks {
+                tasks.viewed = viewed;
+            }
+        };
+        set(self, Some(task));
+        let seen = look(self);
+        set(self, None);
+        seen
     }
 
     /// Returns the counter of the call's processor time. The code that polls the call updates it.
     pub fn cpu(&self) -> &Arc<CpuMeter> {
-        &self.cpu
+        &self.current().cpu
     }
 
-    /// Handles a tick of the epoch while a guest runs. Returns whether the guest must stop: at its deadline, or when it has used its
-    /// processor time, which is then recorded as the limit that the call met.
-    pub fn tick(&mut self) -> bool {
-        if let Some(limit) = self.cpu.tick() {
-            self.limiter.hit = Some(LimitHit::Cpu { limit });
-            return true;
+    /// Handles a tick of the epoch while a guest runs. The guest must stop at its deadline, or when it has used its processor time, which is
+    /// then recorded as the limit that the call met.
+    ///
+    /// In a shared store, the deadline is not looked at here: who waits for the request ends the store when its grace is over.
+    pub fn tick(&mut self) -> Tick {
+        let is_shared = self.tasks.is_some();
+        let call = self.current_mut();
+        let has_passed = match call.cpu.tick() {
+            Ok(has_passed) => has_passed,
+            Err(limit) => {
+                call.limit_hit = Some(LimitHit::Cpu { limit });
+                return Tick::Stop;
+            }
+        };
+        if call.context.payer.as_ref().is_some_and(|payer| payer.left().is_zero()) {
+            call.limit_hit = Some(LimitHit::Cpu { limit: call.context.cpu });
+            return Tick::Stop;
         }
-        if self.call.payer.as_ref().is_some_and(|payer| payer.left().is_zero()) {
-            self.limiter.hit = Some(LimitHit::Cpu { limit: self.call.cpu });
-            return true;
+        match has_passed {
+            _ if !is_shared && call.context.deadline.has_passed() => Tick::Stop,
+            true => Tick::Passed,
+            false => Tick::Stale,
         }
-        self.call.deadline.has_passed()
     }
 
     /// Returns a log writer for a module within the current call.
     pub fn guest_log(&self, module: ModuleIndex) -> GuestLog<'_> {
-        let CallContext { request, trace, .. } = &self.call;
-        GuestLog { module: &self.module(module).name, request, trace, budget: &self.log }
+        let CallState { context: CallContext { request, trace, .. }, log, .. } = self.current();
+        GuestLog { module: &self.module(module).name, request, trace, budget: log }
     }
 
     /// Returns whether the call tried to log more bytes than it may.
     pub fn met_log_limit(&self) -> bool {
-        self.log.is_exceeded()
+        self.current().log.is_exceeded()
     }
 
     /// Returns the bytes of log lines that the call may still write.
     pub fn log_budget(&self) -> &Arc<LogBudget> {
-        &self.log
+        &self.current().log
     }
 
     /// Records that a call met a limit of a capability and goes on. The host counts and logs it when the call ends.
     pub fn report_limit(&mut self, module: ModuleIndex, kind: LimitKind, limit: &dyn fmt::Display) {
         let met = MetLimit { module, kind, text: limit.to_string() };
-        if !self.met_limits.contains(&met) {
-            self.met_limits.push(met);
+        let call = self.current_mut();
+        if !call.met_limits.contains(&met) {
+            call.met_limits.push(met);
         }
     }
 
     /// Returns the limits of capabilities that the call met, each once for each module.
     pub fn met_limits(&self) -> &[MetLimit] {
-        &self.met_limits
+        &self.current().met_limits
     }
 
     /// Calls a function of another compartment. `span` is the trace span of that call, if it is recorded. Returns `None` if the store
@@ -197,49 +254,20 @@ impl InstanceState {
         parameters: &'a [Val],
         span: Option<&Span>,
     ) -> Option<CallFuture<'a>> {
-        self.call.call_bridge(bridge, parameters, span, self.cpu_left())
+        let call = self.current();
+        call.context.call_bridge(bridge, parameters, span, call.cpu_left())
     }
 
-    /// Returns the processor time that the call has left, as the limit of a callee.
-    fn cpu_left(&self) -> Duration {
-        let own = self.cpu.left();
-        self.call.payer.as_ref().map_or(own, |payer| own.min(payer.left()))
-    }
-
-    /// Calls a function of another compartment in a task of its own. The other parameters are those of [`Self::call_bridge`].
-    ///
-    /// Must run inside a tokio runtime.
-    pub fn start_bridge(
-        &mut self,
-        bridge: BridgeIndex,
-        function: Arc<Function>,
-        parameters: Values,
-        span: Option<&Span>,
-    ) -> Option<CalleeTask> {
-        let (request, answer) = CalleeRequest::new(function, parameters);
-        let payer =
-            self.account.get_or_insert_with(|| CpuAccount::new(self.cpu.clone(), self.call.payer.clone())).clone();
-        let work = self.call.serve_bridge(bridge, request, span, self.cpu_left(), payer)?;
-        Some(CalleeTask::spawn(work, answer))
-    }
-
-    /// Keeps a call in another compartment that has returned and goes on, until this store's call ends.
-    pub fn keep_callee(&mut self, callee: CalleeTask) {
-        self.callees.retain(|callee| !callee.has_ended());
-        if !callee.has_ended() {
-            self.callees.push(callee);
-        }
-    }
-
-    /// Returns the number of streams and futures that are open with other compartments.
+    /// Returns the number of streams and futures that the call has open with other compartments.
     pub fn ends(&self) -> &Ends {
-        &self.ends
+        &self.current().ends
     }
 
     /// Gives the call the time of its caller from now on: its function has returned, and its streams flow.
     pub fn follow_caller(&mut self) {
-        if let Some(deadline) = self.call.streams_until.take() {
-            self.call.deadline = deadline;
+        let context = &mut self.current_mut().context;
+        if let Some(deadline) = context.streams_until.take() {
+            context.deadline = deadline;
         }
     }
 
@@ -248,37 +276,47 @@ impl InstanceState {
     /// # Errors
     ///
     /// Returns the first error of a capability. The call must then have no result.
-    pub async fn end_call(&mut self) -> wasmtime::Result<()> {
-        for local in &mut self.locals {
-            if let Some(end) = local.state.end_call() {
+    pub fn end_call(&mut self) -> impl Future<Output = wasmtime::Result<()>> + Send + use<> {
+        let call = self.current_mut();
+        let ends: Vec<_> = call.locals.iter_mut().filter_map(|local| local.state.end_call()).collect();
+        let (callees, account) = (mem::take(&mut call.callees), call.account.take());
+        async {
+            for end in ends {
                 end.await?;
             }
+            drop(callees);
+            if let Some(account) = account {
+                account.close();
+            }
+            Ok(())
         }
-        self.callees.clear();
-        if let Some(account) = self.account.take() {
-            account.close();
-        }
-        Ok(())
     }
 
     /// Drops the reference to the call's generation, so that a warm instance keeps no generation alive.
     pub fn leave_generation(&mut self) {
-        self.call.end();
+        self.own.context.end();
     }
 
     /// Returns the call that the store serves.
     pub fn call(&self) -> &CallContext {
-        &self.call
+        &self.current().context
     }
 
     /// Returns the limit that the call met, if any.
     pub fn limit_hit(&self) -> Option<LimitHit> {
-        self.limiter.hit
+        self.current().limit_hit
     }
 
     /// Returns the size of all linear memories of the store together, in bytes.
     pub fn memory(&self) -> usize {
         self.limiter.memory
+    }
+
+    /// Gives the limit that the last growth has met to the call that wanted to grow.
+    fn record_hit(&mut self) {
+        if let Some(hit) = self.limiter.hit.take() {
+            self.current_mut().limit_hit = Some(hit);
+        }
     }
 
     /// Returns what all instances of a module share.
@@ -297,7 +335,16 @@ impl InstanceState {
     }
 }
 
-/// Converts a module's position in its compartment to its index.
-pub(crate) fn module_index(place: usize) -> ModuleIndex {
-    ModuleIndex(u16::try_from(place).expect("a compartment holds fewer than 65,536 modules"))
+impl ResourceLimiter for InstanceState {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grown = self.limiter.memory_growing(current, desired, maximum);
+        self.record_hit();
+        grown
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let grown = self.limiter.table_growing(current, desired, maximum);
+        self.record_hit();
+        grown
+    }
 }

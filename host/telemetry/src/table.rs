@@ -80,7 +80,8 @@ metrics! {
     /// an operator (`operator`), or by the host at a start or on a schedule (`resume`). Calls within a compartment are
     /// fused: the host does not see them, so they are not counted.
     CALLS = Counter "watertight_calls_total" ["from", "to", "kind"];
-    /// Calls into a compartment that gave no result, by reason. A module's typed errors are results.
+    /// Calls into a compartment that gave no result, by reason. A module's typed errors are results. `neighbour`: another
+    /// request on the same instance failed (`instances.concurrent`).
     CALL_ERRORS = Counter "watertight_call_errors_total" ["compartment", "kind"];
     /// Limits that calls into a compartment met, by the limit's key in the manifest: `memory`, `cpu`, `transfer`,
     /// `handles`, `log`, `sql.rows` and so on. `stack`, `table`, `sql.text`, `sql.value` and `sql.transaction` are
@@ -99,7 +100,7 @@ metrics! {
     INSTANCES_DROPPED = Counter "watertight_instances_dropped_total" ["compartment", "reason"];
     /// Instances that wait for their next call.
     INSTANCES_WARM = Gauge "watertight_instances_warm" ["compartment"];
-    /// Running calls of a module, each on an instance of its own. Only calls that enter the compartment at this module
+    /// Running calls of a module, each on an instance of its own or, with `instances.concurrent`, beside others. Only calls that enter the compartment at this module
     /// count, over all generations.
     CALLS_RUNNING = Gauge "watertight_module_calls_running" ["module"];
     /// Calls that wait in the module's queue.
@@ -255,6 +256,8 @@ labels! {
         Exit = "exit",
         /// A module in another compartment, which this call called, failed.
         Callee = "callee",
+        /// Another request on the same instance failed, and the instance with it.
+        Neighbour = "neighbour",
     }
 }
 

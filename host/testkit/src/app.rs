@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use tempfile::TempDir;
+use watertight_component::artifact::{Docs, ModuleSection};
+use watertight_model::migration::Migration;
 
 use crate::host::{self, Launch};
 use crate::paths;
@@ -102,6 +104,21 @@ pub fn components_of(app: &str) -> PathBuf {
 /// Returns the component file of the guest `probe`, built for the target `wasm32-wasip2`, so that it imports all of WASI.
 pub fn wasi_probe() -> PathBuf {
     static FILE: LazyLock<PathBuf> = LazyLock::new(|| build_for_wasi("watertight-guest-probe"));
+    FILE.clone()
+}
+
+/// Returns the component file of the guest `shares`, a handler of `wasi:http` 0.3 whose requests use the same globals.
+pub fn shares() -> PathBuf {
+    static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let mut component = fs::read(build_for_wasi("watertight-guest-shares")).unwrap();
+        let migration = include_str!("../../tests/guests/shares/migrations/0001_note.sql");
+        let (name, migrations) = ("shares".parse().unwrap(), vec![Migration::new("0001_note.sql", migration)]);
+        let section = ModuleSection::new(&component, name, "rust", migrations, Docs::default()).unwrap();
+        section.append_to(&mut component).unwrap();
+        let file = paths::temporary().join("shares.wasm");
+        fs::write(&file, component).unwrap();
+        file
+    });
     FILE.clone()
 }
 

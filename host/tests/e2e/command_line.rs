@@ -241,7 +241,8 @@ fn a_graph_shows_compartments_with_reasons_and_what_is_bridged() {
     }
     let json: Value = serde_json::from_str(&draw("json")).unwrap();
     let core = json!({
-        "name": "core", "modules": ["payments", "orders"], "instances": "reuse", "reason": "the manifest says so",
+        "name": "core", "modules": ["payments", "orders"], "instances": "reuse", "concurrent": 1,
+        "reason": "the manifest says so",
         "profile": "reuse", "profile_reason": "small modules, whose instances are reused",
     });
     assert_eq!(json["compartments"][0], core);

@@ -90,6 +90,7 @@ const WORDS: &[&str] = &[
     "mode",
     "\"fresh\"",
     "max_calls",
+    "concurrent",
     "idle",
     "secrets",
     "env",

@@ -84,7 +84,7 @@ async fn every_case_of_the_table(mode: &str, order: Option<&str>) {
     let mut settings =
         format!("[compartments.web]\nmodules = [\"web\"]\nlimits.calls = 1\ninstances.mode = \"{mode}\"\n");
     if order.is_some() {
-        settings += &format!("[modules.first]\ncomponent = {:?}\nuses = [\"clocks\"]\n", guest("passes"));
+        settings += &format!("[modules.first]\ncomponent = {:?}\nuses = [\"clocks\", \"config\"]\n", guest("passes"));
     }
     let app = app(&settings);
     if order.is_some() {

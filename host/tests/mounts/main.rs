@@ -8,8 +8,10 @@ mod cases;
 mod client;
 mod limits;
 mod middleware;
+mod mixed;
 mod p3;
 mod relayed;
+mod shared;
 mod streams;
 mod swaps;
 

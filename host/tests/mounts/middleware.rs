@@ -59,8 +59,8 @@ fn app(settings: &str) -> App {
     let (passes, three, web, probe) = (guest("passes"), handler_p3(), guest("serves"), guest("probe"));
     App::new(&format!(
         "[app]\nname = \"mounts\"\nroutes = [\"routes/*.toml\"]\n\
-         [modules.first]\ncomponent = {passes:?}\nuses = [\"clocks\"]\n\
-         [modules.second]\ncomponent = {passes:?}\nuses = [\"clocks\"]\n\
+         [modules.first]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n\
+         [modules.second]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n\
          [modules.three]\ncomponent = {three:?}\nuses = [\"clocks\"]\n\
          [modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n{settings}\n"
@@ -69,13 +69,23 @@ fn app(settings: &str) -> App {
 }
 
 /// Limits that let a middleware fail soon.
-const SHORT: &str = "[compartments.first]\nmodules = [\"first\"]\nlimits.request = \"2s\"\nlimits.cpu = \"1s\"\n";
+const SHORT: &str = "[compartments.first]\nmodules = [\"first\"]\nlimits.request = \"2s\"\nlimits.cpu = \"200ms\"\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_of_the_table_of_middlewares() {
+    every_case(SHORT).await;
+}
+
+/// Requests that share an instance each pass on to what answers them.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_of_the_table_on_shared_instances() {
+    every_case(&format!("{SHORT}instances.concurrent = 8\n")).await;
+}
+
+async fn every_case(settings: &str) {
     let text = fs::read_to_string(repository().join("host/tests/mounts/middleware.toml")).unwrap();
     let cases: Cases = toml::from_str(&text).unwrap();
-    let host = app(SHORT).launch().start();
+    let host = app(settings).launch().start();
     let mut wrong = Vec::new();
     for case in &cases.case {
         for version in VERSIONS {

@@ -140,7 +140,9 @@ impl From<CallError> for HostProblem {
             CallError::QueueFull { .. } | CallError::NoRoom { .. } => Self::Overloaded,
             CallError::Callee(_) => Self::Unavailable,
             CallError::Deadline { .. } => Self::Deadline,
-            CallError::Limit { .. } | CallError::Trap { .. } | CallError::Exit { .. } => Self::ModuleFailed,
+            CallError::Limit { .. } | CallError::Trap { .. } | CallError::Exit { .. } | CallError::Neighbour { .. } => {
+                Self::ModuleFailed
+            }
         }
     }
 }

@@ -48,6 +48,8 @@ pub struct CompartmentView<'a> {
     pub name: &'a CompartmentName,
     /// The instance mode: `reuse` or `fresh`.
     pub instances: &'static str,
+    /// The number of requests that use one instance at the same time. 1: each has an instance to itself.
+    pub concurrent: u32,
     /// The compartment's modules, each after the modules that it calls.
     pub modules: &'a [ModuleName],
     /// Why the compartment exists and holds these modules.
@@ -169,6 +171,10 @@ impl<'a> GraphView<'a> {
         let compartments = graph.compartments.iter().map(|compartment| CompartmentView {
             name: &compartment.name,
             instances: compartment.instances.mode.as_str(),
+            concurrent: match (compartment.profile, compartment.instances.shared_by()) {
+                (Profile::Async, Some(most)) => most.get(),
+                _ => 1,
+            },
             modules: &compartment.modules,
             reason: compartment.reason.to_string(),
             profile: compartment.profile,
@@ -219,7 +225,9 @@ impl<'a> GraphView<'a> {
     fn text(&self) -> String {
         let mut out = format!("{}\n", self.app);
         for compartment in &self.compartments {
-            let _ = writeln!(out, "  compartment {} ({} instances)", compartment.name, compartment.instances);
+            let CompartmentView { name, instances, concurrent, .. } = compartment;
+            let shared = if *concurrent > 1 { format!(", {concurrent} requests on each") } else { String::new() };
+            let _ = writeln!(out, "  compartment {name} ({instances} instances{shared})");
             let _ = writeln!(out, "    placed: {}", compartment.reason);
             let _ = writeln!(out, "    engine: {} ({})", compartment.profile.as_str(), compartment.profile_reason);
             for module in self.modules.iter().filter(|module| module.compartment == compartment.name) {

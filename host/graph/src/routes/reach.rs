@@ -1,12 +1,12 @@
 //! Notes on what no request reaches: exports that no route names, no mount or middleware uses, no module imports and the host does not
-//! call, and entries of `calls` that have no effect.
+//! call, entries of `calls` that have no effect, and `instances.concurrent` where no requests can share an instance.
 //!
 //! These are notes and no faults. `watertight call` and contract suites reach such functions, and an application may be
 //! built in steps.
 
-use crate::graph::{AppGraph, Node, is_called_by_host, is_host_namespace};
+use crate::graph::{AppGraph, Compartment, Node, is_called_by_host, is_host_namespace};
 use watertight_component::shape::Interface;
-use watertight_model::config::AppConfig;
+use watertight_model::config::{AppConfig, InstanceMode};
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem};
 
@@ -20,6 +20,7 @@ pub fn unreached_notes(config: &AppConfig, graph: &AppGraph, routes: &RouteTable
         notes.exports(module, node);
         notes.calls(module, node);
     }
+    graph.compartments.iter().for_each(|compartment| notes.concurrent(compartment));
     notes.notes
 }
 
@@ -147,6 +148,23 @@ impl Notes<'_> {
             let note = Problem::new(Code::Unreached, message).module(module).file(&self.config.manifest).line(line);
             self.notes.push(note.help(help));
         }
+    }
+
+    /// Notes a compartment of the manifest whose instances no requests can share, although `instances.concurrent` says so.
+    fn concurrent(&mut self, compartment: &Compartment) {
+        let Compartment { name, modules, instances, .. } = compartment;
+        let Some(config) = self.config.compartments.get(name).filter(|_| instances.concurrent.get() > 1) else {
+            return;
+        };
+        let is_shared = |mount: &Mount| mount.version == HandlerVersion::P3;
+        let missing = match instances.mode {
+            InstanceMode::Fresh => "with `mode = \"fresh\"`, each call has new instances",
+            InstanceMode::Reuse if modules.iter().any(|module| self.mounts(module).any(is_shared)) => return,
+            InstanceMode::Reuse => "no mount uses a handler of WASI 0.3 in it",
+        };
+        let message = format!("no requests share an instance of compartment `{name}`: {missing}");
+        let note = Problem::new(Code::Unreached, message).file(&self.config.manifest).line(config.line);
+        self.notes.push(note.help("leave `instances.concurrent` out: it is for handlers of `wasi:http` 0.3"));
     }
 
     /// Creates a note on a module with the line of its manifest entry.

@@ -34,34 +34,47 @@ pub struct Instances {
     pub max_calls: NonZeroU32,
     /// Greatest time without a call that a warm instance is kept. Default: 30 seconds, so that the memory of a peak is freed soon after it.
     pub idle: Duration,
+    /// Greatest number of requests to handlers of WASI 0.3 that use one instance at the same time. Default: 1, so that a request that fails
+    /// costs no other.
+    pub concurrent: NonZeroU32,
 }
 
 impl Default for Instances {
     fn default() -> Self {
         let max_calls = NonZeroU32::new(10_000).expect("a literal above zero");
-        Self { mode: InstanceMode::Reuse, max_calls, idle: Duration::from_secs(30) }
+        Self { mode: InstanceMode::Reuse, max_calls, idle: Duration::from_secs(30), concurrent: NonZeroU32::MIN }
     }
 }
 
 impl Instances {
     const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
+    /// The bound of `concurrent`: an instance that fails costs so many requests at most.
+    const MAX_CONCURRENT: u32 = 1_000;
 
     pub(super) fn read(table: &mut Table<'_>, base: Self) -> Self {
         let max_calls = table.count("max_calls", 1..=u32::MAX, base.max_calls.get());
+        let concurrent = table.count("concurrent", 1..=Self::MAX_CONCURRENT, base.concurrent.get());
         Self {
             mode: table.word("mode", base.mode),
             max_calls: NonZeroU32::new(max_calls).expect("the range starts at one"),
             idle: table.duration("idle", Self::IDLE, base.idle),
+            concurrent: NonZeroU32::new(concurrent).expect("the range starts at one"),
         }
+    }
+
+    /// Returns how many requests to handlers of WASI 0.3 use an instance at the same time. `None` if each has one to itself.
+    pub fn shared_by(&self) -> Option<NonZeroU32> {
+        (self.mode == InstanceMode::Reuse && self.concurrent.get() > 1).then_some(self.concurrent)
     }
 
     /// Returns each setting with its key in a compartment's table, and its value in the manifest's notation.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
-        let Self { mode, max_calls, idle } = *self;
+        let Self { mode, max_calls, idle, concurrent } = *self;
         vec![
             ("instances.mode", mode.as_str().to_owned()),
             ("instances.max_calls", max_calls.to_string()),
             ("instances.idle", show_duration(idle)),
+            ("instances.concurrent", concurrent.to_string()),
         ]
     }
 }

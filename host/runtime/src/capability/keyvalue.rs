@@ -100,9 +100,12 @@ impl InstanceState {
 
     /// Runs the writing statement `sql` on the module's database, within the module's open transaction if there is one.
     async fn write(&mut self, module: ModuleIndex, sql: &str, parameters: Vec<Value>) -> Answer<()> {
-        let (database, deadline, begun) = (self.database(module)?, self.call().deadline.time(), Instant::now());
+        let (database, deadline, begun) = (self.database(module)?, self.write_deadline(), Instant::now());
+        let is_taken = self.has_transaction(module);
         let changed = match self.transaction_of(module) {
             Some(transaction) => transaction.execute(sql, parameters).await,
+            // The transaction of a request on the same instance, which can't go on while this one waits.
+            None if is_taken => Err(SqlError::Busy),
             None => database.execute(sql, parameters, deadline).await,
         };
         self.count_statement(module, "execute", begun, sql, changed.as_ref().err());

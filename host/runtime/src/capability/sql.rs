@@ -5,6 +5,9 @@
 mod database;
 mod transactions;
 
+use std::time::Duration;
+
+use tokio::time::timeout;
 use wasmtime::component::{HasSelf, Resource};
 
 use super::{Capability, CapabilityLinker, ModuleContext, SharedData, declaration_of};
@@ -31,6 +34,10 @@ mod bindings {
         named_imports: { "watertight:sql/sql@1.0.0": crate::store::ModuleIndex },
     });
 }
+
+/// The longest time for which a request that shares an instance waits for the writer of its database, and for its statement. The functions
+/// of SQL are plain ones, so the wait holds up all requests on the instance.
+const MAX_SHARED_WAIT: Duration = Duration::from_secs(1);
 
 pub(super) struct Sql;
 
@@ -70,13 +77,14 @@ impl Host for InstanceState {
     }
 
     async fn execute(&mut self, module: ModuleIndex, statement: String, parameters: Vec<wit::Value>) -> Answer<u64> {
-        // An open transaction of this call holds the database's only writer: the statement would wait for its own call.
+        // An open transaction of this store holds the database's only writer: the statement would wait for its own call, or for one that
+        // can't go on meanwhile.
         if self.has_transaction(module) {
             return Ok(Err(wit::Error::Busy));
         }
         let database = self.database(module)?;
         let begun = self.start_statement(module, "execute", Some(&statement));
-        let changed = database.execute(&statement, values(parameters), self.call().deadline.time()).await;
+        let changed = database.execute(&statement, values(parameters), self.write_deadline()).await;
         Ok(self.finish_statement(module, begun, &statement, changed).map_err(into_error))
     }
 }
@@ -89,11 +97,14 @@ impl HostTransaction for InstanceState {
         let database = self.database(module)?;
         let begun = self.start_statement(module, "begin", None);
         let deadline = &self.call().deadline;
+        let at = deadline.time();
         // What a plain call read in a transaction leaves the host with its answer, which waits until all of it is on the disk. What a
         // handler read may leave in the next piece of its answer.
-        let lease = match deadline.moves() {
-            false => database.begin(deadline.time()).await,
-            true => database.begin_synced(deadline.time()).await,
+        let is_revealed = deadline.moves();
+        let lease = async { if is_revealed { database.begin_synced(at).await } else { database.begin(at).await } };
+        let lease = match self.switch() {
+            None => lease.await,
+            Some(_) => timeout(MAX_SHARED_WAIT, lease).await.unwrap_or(Err(SqlError::Timeout)),
         };
         let lease = self.finish_statement(module, begun, "", lease).map_err(into_error);
         Ok(lease.map(|transaction| Resource::new_own(self.add_transaction(module, transaction))))

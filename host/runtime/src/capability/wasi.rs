@@ -22,7 +22,7 @@ use wasmtime_wasi::{HostWallClock, NamedId, WasiCtx, WasiCtxView, WasiNamedView,
 use wasmtime_wasi_io::bindings::wasi::io::{error, poll, streams};
 
 use super::{CapabilityLinker, StoreState};
-use crate::store::{CallContext, InstanceState, ModuleIndex, module_index};
+use crate::store::{CallContext, InstanceState, ModuleIndex, TaskId, module_index};
 use output::{GuestOutput, StreamKind};
 use watertight_model::clock;
 
@@ -142,9 +142,13 @@ impl StoreState for ModuleWasi {
         self.output.begin_call(call);
     }
 
-    fn end_call(&mut self) -> Option<futures::future::BoxFuture<'_, wasmtime::Result<()>>> {
+    fn end_call(&mut self) -> Option<futures::future::BoxFuture<'static, wasmtime::Result<()>>> {
         self.output.end_call();
         None
+    }
+
+    fn end_task(&mut self, task: TaskId) {
+        self.output.end_task(task);
     }
 }
 
@@ -155,8 +159,8 @@ impl WasiNamedView for InstanceState {
     /// output goes to the module's log.
     fn ctx(&mut self, id: NamedId) -> WasiCtxView<'_> {
         let module = module_of(id);
-        let (wasi, table) = self.local_of(Some(module), |state| {
-            let output = GuestOutput::new(state.module(module).name.clone(), state.call(), state.log_budget().clone());
+        let (wasi, table) = self.lasting_local_of(Some(module), |state| {
+            let output = GuestOutput::new(state, module);
             let mut builder = WasiCtx::builder();
             builder.wall_clock(WallClock);
             builder.stdout(output.stream(StreamKind::Stdout)).stderr(output.stream(StreamKind::Stderr));
@@ -174,7 +178,7 @@ impl StoreState for SharedWasi {}
 impl WasiView for InstanceState {
     /// Returns the context behind the interfaces that all modules share.
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let (wasi, table) = self.local_and_resources(|_| SharedWasi(WasiCtx::builder().build()));
+        let (wasi, table) = self.lasting_local_of(None, |_| SharedWasi(WasiCtx::builder().build()));
         WasiCtxView { ctx: &mut wasi.0, table }
     }
 }

@@ -4,6 +4,7 @@
 
 mod explain;
 mod lease;
+mod shared;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,10 +15,10 @@ use wasmtime::component::{InstancePre, Val};
 
 use super::admission::{Admission, AdmissionError, AdmissionTable, CallStats};
 use super::instance::{PollDriver, PooledInstance};
-use super::offload::OffloadHistory;
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
 use crate::store::{CallContext, CallError, CallResult, CalleeRequest, InstanceState, MetLimit, ModuleData, TimeLimit};
 use watertight_component::profile::Profile;
+use watertight_engine::offload::OffloadHistory;
 use watertight_graph::graph;
 use watertight_json::EncodeError;
 use watertight_model::config::{InstanceMode, Instances, Limits};
@@ -26,6 +27,8 @@ use watertight_telemetry::table::{DropReason, LimitKind};
 use watertight_telemetry::{CompartmentMetrics, LineRateLimit, Telemetry, Trace};
 
 pub use lease::Lease;
+use shared::SharedInstances;
+pub(super) use shared::{Begin, EarlyEnd, SharedEnd, SharedRequest};
 
 /// The memory above which an instance is dropped after a call instead of being kept, in bytes.
 const KEEP_MEMORY: usize = 64 << 20;
@@ -71,6 +74,7 @@ pub struct Compartment {
     /// What decides when a call of a module may run, in the order of the modules.
     admissions: Vec<Arc<Admission>>,
     warm: Mutex<Vec<PooledInstance>>,
+    shared: SharedInstances,
     /// The number of searches for idle instances so far. It dates the last use of an instance, so that no call needs to read a clock.
     sweeps: AtomicU64,
     /// Whether a newer generation is current, so that the calls of this one will end.
@@ -112,6 +116,7 @@ impl Compartment {
             instances: plan.instances,
             limits: plan.limits,
             warm: Mutex::default(),
+            shared: SharedInstances::default(),
             sweeps: AtomicU64::new(0),
             retired: AtomicBool::new(false),
             counters: Counters::default(),
@@ -154,7 +159,7 @@ impl Compartment {
     pub fn stats(&self) -> InstanceStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         InstanceStats {
-            warm: self.warm().len(),
+            warm: self.warm().len() + self.shared.unused(),
             made: read(&self.counters.made),
             dropped: read(&self.counters.dropped),
             calls: read(&self.counters.calls),
@@ -188,6 +193,7 @@ impl Compartment {
             warm.split_off(start)
         };
         self.count_dropped(DropReason::Retired, spare.len());
+        self.shared.retire();
     }
 
     /// Lowers the limits of `call` to those of this compartment, where these are lower.
@@ -258,18 +264,26 @@ impl Compartment {
     /// can be made.
     pub async fn admit(self: &Arc<Self>, place: FunctionIndex, mut call: CallContext) -> Result<Lease, CallError> {
         self.lower_limits(&mut call);
-        let module = usize::from(self.exports[place.0 as usize].module.0);
-        let permit = match self.admissions[module].admit(call.deadline.time()).await {
-            Ok(permit) => permit,
-            Err(refused) => return Err(self.refused(&refused, place, &call)),
-        };
-        let mut lease = Lease::new(self.clone(), place, permit, self.warm().pop());
+        let mut lease = self.admit_without_instance(place, &call).await?;
+        lease.instance = self.warm().pop();
         if lease.instance.is_none() {
             // Boxed because starting is rare: inline it would double the size of the call's future.
             lease.instance = Some(Box::pin(self.start(call.clone())).await?);
         }
         lease.instance().begin(call);
         Ok(lease)
+    }
+
+    async fn admit_without_instance(
+        self: &Arc<Self>,
+        place: FunctionIndex,
+        call: &CallContext,
+    ) -> Result<Lease, CallError> {
+        let module = usize::from(self.exports[place.0 as usize].module.0);
+        match self.admissions[module].admit(call.deadline.time()).await {
+            Ok(permit) => Ok(Lease::new(self.clone(), place, permit)),
+            Err(refused) => Err(self.refused(&refused, place, call)),
+        }
     }
 
     /// Runs blocking work on a result of the function with the index `place`.
@@ -285,6 +299,15 @@ impl Compartment {
         let CallContext { request, trace, .. } = state.call();
         for MetLimit { module, kind, text } in state.met_limits() {
             self.report_limit(*kind, text, &state.module(*module).name, request, trace);
+        }
+    }
+
+    /// Counts and logs that a call of the function with the index `place` was refused memory and went on without it.
+    fn report_hit(&self, state: &InstanceState, place: FunctionIndex) {
+        if let Some(hit) = state.limit_hit() {
+            let CallContext { request, trace, .. } = state.call();
+            let told = format_args!("a limit was met: {hit}");
+            self.report_limit(hit.kind(), &told, &self.module(place).name, request, trace);
         }
     }
 
@@ -362,6 +385,11 @@ impl Compartment {
         CallError::Deadline { module: Some(self.module(place).name.clone()), limit }
     }
 
+    /// Returns the error of a call whose instance another request has ended. `place` is the index of the called function.
+    pub(super) fn neighbour_error(&self, place: FunctionIndex) -> CallError {
+        CallError::Neighbour { module: self.module(place).name.clone() }
+    }
+
     /// Keeps an instance for the next call. Drops it instead if the instance mode, its number of calls, its memory or the compartment's
     /// retirement demands that.
     fn put_back(&self, mut instance: PooledInstance) {
@@ -411,8 +439,8 @@ impl Compartment {
 
 impl Drop for Compartment {
     fn drop(&mut self) {
-        let warm = self.warm().len();
-        self.count_dropped(DropReason::Retired, warm);
+        let kept = self.warm().len() + self.shared.len();
+        self.count_dropped(DropReason::Retired, kept);
     }
 }
 

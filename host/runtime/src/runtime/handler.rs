@@ -7,6 +7,7 @@ mod p2;
 mod p3;
 mod request;
 mod response;
+mod shared;
 
 use std::any::Any;
 use std::fmt;
@@ -17,7 +18,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use ::http::{Method, Request, Response, response as http_response};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 use tokio::sync::oneshot;
 use wasmtime::Store;
 use wasmtime::component::Func;
@@ -30,7 +31,8 @@ use crate::store::{
     StreamDeadline,
 };
 use request::{HandlerInput, RequestSlot};
-use response::{AnswerState, HandlerEnd, ResponseSlot};
+use response::ResponseSlot;
+pub(super) use response::{AnswerState, HandlerEnd};
 use watertight_disk::failpoint::panic_point;
 use watertight_graph::routes::HandlerVersion;
 use watertight_telemetry::table::{CallOrigin, DropReason};
@@ -123,14 +125,14 @@ fn refusal(code: impl fmt::Debug + Into<Error>) -> (HandlerError, String) {
 type Start = Box<dyn for<'s> FnOnce(&'s mut Store<InstanceState>, Func) -> BoxFuture<'s, wasmtime::Result<()>> + Send>;
 
 /// What a call and its client share.
-struct Exchange {
+pub(super) struct Exchange {
     request: Arc<RequestSlot>,
     response: Arc<ResponseSlot>,
 }
 
 impl Exchange {
     /// Ends the exchange on the handler's side.
-    fn end(&self, end: HandlerEnd) -> AnswerState {
+    pub(super) fn end(&self, end: HandlerEnd) -> AnswerState {
         self.request.close();
         self.response.end(end)
     }
@@ -190,7 +192,8 @@ impl Generation {
         };
         let HandlerRequest { request, arrival, id, trace, notes, downstream, guard } = request;
         let compartment = self.compartments[target.compartment].clone();
-        let deadline = StreamDeadline::new(arrival, compartment.limits());
+        let is_shared = version == HandlerVersion::P3 && compartment.shares_instances();
+        let deadline = StreamDeadline::new(arrival, compartment.limits(), is_shared);
         let (head, body) = request.into_parts();
         let body = RequestSlot::new(body, compartment.limits().body, deadline.clone());
         let slot = ResponseSlot::new(head.method == Method::HEAD, deadline.clone());
@@ -199,26 +202,39 @@ impl Generation {
         call.passing_on = downstream.map(PassingOn::to);
         let log = Arc::new(HandlerLog { compartment, target, call: call.clone() });
 
-        let (answer, mut answered) = oneshot::channel();
+        let (answer, answered) = oneshot::channel();
+        let mut answered = Some(answered);
         // Dropped after the work, which becomes a task if it is dropped before its end.
         let mut response = ResponseBody::new(slot.clone(), guard.clone());
         let exchange = Exchange { request: body.clone(), response: slot };
         let request = Request::from_parts(head, HandlerInput(body.clone()));
-        let start: Start = match version {
-            HandlerVersion::P2 => Box::new(p2::start(request, exchange.response.clone(), answer)),
-            HandlerVersion::P3 => Box::new(p3::start(request, exchange.response.clone(), answer)),
-        };
-        let work = self.clone().run_handler(call, start, exchange, (log.clone(), guard));
-        let mut work = detached(work).counting_panics(self.telemetry.clone());
+        let (slot, kept) = (exchange.response.clone(), (log.clone(), guard));
+        let mut work = detached(if is_shared {
+            let begin = p3::begin(request, slot, answer);
+            Either::Left(self.clone().run_shared(call, begin, exchange, kept))
+        } else {
+            let start: Start = match version {
+                HandlerVersion::P2 => Box::new(p2::start(request, slot, answer)),
+                HandlerVersion::P3 => Box::new(p3::start(request, slot, answer)),
+            };
+            Either::Right(self.clone().run_handler(call, start, exchange, kept))
+        })
+        .counting_panics(self.telemetry.clone());
         let first = poll_fn(|context| {
             if let Poll::Ready(ended) = Pin::new(&mut work).poll(context) {
                 return Poll::Ready(First::Ended(ended));
             }
-            Pin::new(&mut answered).poll(context).map(|answer| First::Answered(answer.ok()))
+            match answered.as_mut().map(|answered| Pin::new(answered).poll(context)) {
+                // The instance was ended. Why, the call says.
+                Some(Poll::Ready(Err(_))) if is_shared => answered = None,
+                Some(Poll::Ready(answer)) => return Poll::Ready(First::Answered(answer.ok())),
+                Some(Poll::Pending) | None => {}
+            }
+            Poll::Pending
         });
         let (answer, ended) = match first.await {
             First::Answered(answer) => (answer, None),
-            First::Ended(ended) => (answered.try_recv().ok(), Some(ended)),
+            First::Ended(ended) => (answered.and_then(|mut answered| answered.try_recv().ok()), Some(ended)),
         };
         let error = match (answer, ended) {
             (Some(Ok(head)), None) => return Ok(Response::from_parts(head, response)),

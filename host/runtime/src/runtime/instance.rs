@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, Func, Instance, InstancePre, Val};
 use wasmtime::{AsContextMut as _, Store, UpdateDeadline};
 
-use super::offload::{OffloadClaim, OffloadHistory};
 use crate::link::{Export, FunctionIndex};
 use crate::store::{
-    CallContext, CalleeAnswer, CpuAccount, CpuMeter, Deadline, FailureReport, InstanceState, LimitHit, Values,
+    CallContext, CalleeAnswer, CpuAccount, CpuMeter, Deadline, FailureReport, InstanceState, LimitHit, TaskId,
+    TaskSwitch, Tick, Values,
 };
 use watertight_component::profile::Profile;
 use watertight_component::shape::Function;
+use watertight_engine::offload::{OffloadClaim, OffloadHistory};
 use watertight_model::config::Limits;
 use watertight_relay::ends::{Ends, Role};
 use watertight_telemetry::CompartmentMetrics;
@@ -71,8 +72,10 @@ impl PooledInstance {
         store.set_max_component_handles(limits.handles as usize);
         store.set_hostcall_fuel(usize::try_from(limits.transfer).unwrap_or(usize::MAX));
         store.epoch_deadline_callback(|mut context| {
-            if context.data_mut().tick() {
-                return Ok(UpdateDeadline::Interrupt);
+            match context.data_mut().tick() {
+                Tick::Stop => return Ok(UpdateDeadline::Interrupt),
+                Tick::Stale => return Ok(UpdateDeadline::Continue(1)),
+                Tick::Passed => {}
             }
             // `yield_now` instead of waking itself: a task that wakes itself is polled again before the runtime polls sockets.
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
@@ -163,6 +166,7 @@ impl PooledInstance {
             });
             work.run_until(&deadline, payer.as_deref(), &self.cpu, called).await?;
         }
+        self.is_busy = self.state().ends().open() > 0;
         self.calls += 1;
         Ok(())
     }
@@ -229,6 +233,35 @@ impl PooledInstance {
         (call.deadline.clone(), call.payer.clone())
     }
 
+    /// Lets requests share the instances. The returned switch knows which of them runs.
+    pub(super) fn share(&mut self) -> Arc<TaskSwitch> {
+        InstanceState::share(&mut self.store)
+    }
+
+    /// Runs `serve`, which calls functions for several requests at the same time, until it returns or `is_ended` is ready. After an error,
+    /// or if the future is dropped before its end, the instances must be dropped.
+    pub(super) async fn run_shared<F>(
+        &mut self,
+        switch: &TaskSwitch,
+        work: PollDriver<'_>,
+        is_ended: impl FnMut(&mut Context<'_>) -> Poll<()>,
+        serve: F,
+    ) -> wasmtime::Result<()>
+    where
+        F: AsyncFnOnce(&Accessor<InstanceState>, Instance) -> wasmtime::Result<()>,
+    {
+        let instance = self.instance;
+        self.store.set_epoch_deadline(1);
+        let mut running = pin!(self.store.run_concurrent(async |accessor| serve(accessor, instance).await));
+        let step = pin!(poll_fn(|context| switch.poll(|| running.as_mut().poll(context)).map(Result::flatten)));
+        work.run(is_ended, None, &self.cpu, step).await
+    }
+
+    /// Runs `look` on the host's state of the store, with a request that shares the store in the place of the one that runs.
+    pub(super) fn view<T>(&mut self, task: TaskId, look: impl FnOnce(&mut InstanceState) -> T) -> T {
+        self.store.data_mut().view(task, look)
+    }
+
     fn function(&mut self, export: &Export, place: FunctionIndex) -> wasmtime::Result<Func> {
         let slot = &mut self.functions[place.0 as usize];
         match slot {
@@ -277,11 +310,24 @@ impl<'a> PollDriver<'a> {
         Self { history, is_nested: call.is_nested, metrics }
     }
 
-    /// Polls `work` until `deadline` and counts its processor time, also for `payer`. The epoch stops a guest that computes; this deadline stops one that
-    /// waits in the host.
+    /// Polls `work` until `deadline` and counts its processor time, also for `payer`. The epoch stops a guest that computes; this deadline
+    /// stops one that waits in the host.
     async fn run_until<T>(
         self,
         deadline: &Deadline,
+        payer: Option<&CpuAccount>,
+        cpu: &CpuMeter,
+        work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+    ) -> wasmtime::Result<T> {
+        // Created only when a call first waits: most calls never do, and a timer costs time and memory.
+        let mut late = None;
+        self.run(|context| deadline.poll_passed(&mut late, context), payer, cpu, work).await
+    }
+
+    /// Polls `work` until it is ready, or until `is_ended` is, and counts its processor time, also for `payer`.
+    async fn run<T>(
+        self,
+        mut is_ended: impl FnMut(&mut Context<'_>) -> Poll<()>,
         payer: Option<&CpuAccount>,
         cpu: &CpuMeter,
         mut work: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
@@ -290,8 +336,6 @@ impl<'a> PollDriver<'a> {
             cpu.measure_exactly();
         }
         let mut turn = OffloadClaim::new(!self.is_nested);
-        // Created only when a call first waits: most calls never do, and a timer costs time and memory.
-        let mut late = None;
         poll_fn(|context| {
             let step = |context: &mut Context<'_>| {
                 cpu.start_poll();
@@ -308,7 +352,7 @@ impl<'a> PollDriver<'a> {
             if let Poll::Ready(Poll::Ready(done)) = self.history.poll(&mut turn, context, step) {
                 return Poll::Ready(done);
             }
-            deadline.poll_passed(&mut late, context).map(|()| Err(wasmtime::Trap::Interrupt.into()))
+            is_ended(context).map(|()| Err(wasmtime::Trap::Interrupt.into()))
         })
         .await
     }

@@ -336,6 +336,12 @@ pub enum CallError {
         /// The module that exited, if known.
         module: Option<ModuleName>,
     },
+    /// Another request on the same instance failed and ended the instance (`instances.concurrent`).
+    #[error("another request on the same instance of `{module}` failed, and the instance with it")]
+    Neighbour {
+        /// The module that was called.
+        module: ModuleName,
+    },
     /// A module of another compartment failed, and the called function has no error case for that.
     #[error(transparent)]
     Callee(Box<CalleeError>),
@@ -352,6 +358,7 @@ impl CallError {
             Self::Trap { .. } => CallFailure::Trap,
             Self::Exit { .. } => CallFailure::Exit,
             Self::Callee(_) => CallFailure::Callee,
+            Self::Neighbour { .. } => CallFailure::Neighbour,
         }
     }
 
@@ -363,7 +370,7 @@ impl CallError {
             | Self::Exit { module, .. }
             | Self::Deadline { module, .. } => module.as_ref(),
             Self::Callee(failed) => Some(&failed.module),
-            Self::QueueFull { module, .. } => Some(module),
+            Self::QueueFull { module, .. } | Self::Neighbour { module } => Some(module),
             Self::NoRoom { .. } => None,
         }
     }
@@ -375,7 +382,7 @@ impl CallError {
             Self::NoRoom { .. } => "there is no room for another instance of it",
             Self::Deadline { .. } => "it took too long",
             Self::Limit { .. } => "it met a limit",
-            Self::Trap { .. } | Self::Exit { .. } => "it failed",
+            Self::Trap { .. } | Self::Exit { .. } | Self::Neighbour { .. } => "it failed",
             Self::Callee(_) => "a module that it calls is unavailable",
         }
     }

@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{CallError, InstanceState};
+use super::{BridgeIndex, CallError, CpuAccount, InstanceState};
 use watertight_component::shape::Function;
 use watertight_relay::values::Crossing;
+use watertight_telemetry::Span;
 
 /// The time that a callee which still streams has left when its caller's call ends. It learns the end from its streams.
 pub const CALLEE_GRACE: Duration = Duration::from_secs(1);
@@ -101,5 +102,34 @@ impl Drop for CalleeTask {
             self.task.abort();
         }
         self.leave.cancel();
+    }
+}
+
+impl InstanceState {
+    /// Calls a function of another compartment in a task of its own. The other parameters are those of [`Self::call_bridge`].
+    ///
+    /// Must run inside a tokio runtime.
+    pub fn start_bridge(
+        &mut self,
+        bridge: BridgeIndex,
+        function: Arc<Function>,
+        parameters: Values,
+        span: Option<&Span>,
+    ) -> Option<CalleeTask> {
+        let (request, answer) = CalleeRequest::new(function, parameters);
+        let call = self.current_mut();
+        let payer = call.account.get_or_insert_with(|| CpuAccount::new(call.cpu.clone(), call.context.payer.clone()));
+        let payer = payer.clone();
+        let work = call.context.serve_bridge(bridge, request, span, call.cpu_left(), payer)?;
+        Some(CalleeTask::spawn(work, answer))
+    }
+
+    /// Keeps a call in another compartment that has returned and goes on, until this store's call ends.
+    pub fn keep_callee(&mut self, callee: CalleeTask) {
+        let callees = &mut self.current_mut().callees;
+        callees.retain(|callee| !callee.has_ended());
+        if !callee.has_ended() {
+            callees.push(callee);
+        }
     }
 }

@@ -160,6 +160,9 @@ pub struct StreamDeadline {
     phase: Mutex<Phase>,
     /// The task of the call. It must look again if the deadline comes closer.
     task: AtomicWaker,
+    /// Whether the call shares its instance. If the call outlives its deadline, others fail with it, so it keeps its time when its client
+    /// goes away.
+    is_shared: bool,
 }
 
 /// What the deadline of a handler's call depends on.
@@ -177,10 +180,12 @@ enum Phase {
 
 impl StreamDeadline {
     /// Creates the deadline of a request that arrived at `start`, in a compartment with these limits.
-    pub fn new(start: Instant, limits: &Limits) -> Arc<Self> {
+    ///
+    /// `is_shared` tells whether other calls use the same instance.
+    pub fn new(start: Instant, limits: &Limits, is_shared: bool) -> Arc<Self> {
         let at = AtomicU64::new(nanos(limits.request));
         let phase = Mutex::new(Phase::Unanswered);
-        Arc::new(Self { start, limits: limits.stream, at, phase, task: AtomicWaker::new() })
+        Arc::new(Self { start, limits: limits.stream, at, phase, task: AtomicWaker::new(), is_shared })
     }
 
     /// Records that the handler has answered: the deadline depends on the stream from now on.
@@ -203,12 +208,18 @@ impl StreamDeadline {
         self.advance(|phase| *phase == Phase::Sending, Phase::Idle);
     }
 
-    /// Records that the client has gone away. The call has [`CLIENT_GRACE`] left, unless its deadline comes first.
+    /// Records that the client has gone away. The call has [`CLIENT_GRACE`] left, unless its deadline comes first. If it shares its
+    /// instance, it keeps the time that it has to write its next piece, by which it notices.
     pub fn abandon(&self) {
         let mut phase = self.phase();
         if *phase != Phase::Abandoned {
+            let left = match *phase {
+                _ if !self.is_shared => CLIENT_GRACE,
+                Phase::Unanswered => UNLIMITED,
+                _ => self.limits.idle,
+            };
             *phase = Phase::Abandoned;
-            self.set(self.time().min(Instant::now() + CLIENT_GRACE));
+            self.set(self.time().min(Instant::now() + left));
             self.task.wake();
         }
     }
@@ -269,7 +280,14 @@ mod tests {
         let start = Instant::now();
         let millis = Duration::from_millis;
         let limits = StreamLimits { idle: millis(idle), total: total.map(millis) };
-        (start, StreamDeadline::new(start, &Limits { request: millis(request), stream: limits, ..Limits::default() }))
+        (
+            start,
+            StreamDeadline::new(
+                start,
+                &Limits { request: millis(request), stream: limits, ..Limits::default() },
+                false,
+            ),
+        )
     }
 
     #[test]
@@ -296,6 +314,23 @@ mod tests {
         stream.answered();
         stream.sending();
         assert_eq!((deadline.time(), deadline.stream_limit()), (left, None));
+    }
+
+    #[test]
+    fn a_client_that_leaves_takes_no_time_from_a_call_that_shares_its_instance() {
+        let limits = StreamLimits { idle: Duration::from_secs(20), total: None };
+        let limits = Limits { request: Duration::from_secs(30), stream: limits, ..Limits::default() };
+        let start = Instant::now();
+        for (answers, most) in [(false, 30), (true, 20)] {
+            let stream = StreamDeadline::new(start, &limits, true);
+            if answers {
+                stream.answered();
+                stream.sending();
+            }
+            stream.abandon();
+            let left = stream.time() - start;
+            assert!(left >= Duration::from_secs(most) && left < Duration::from_secs(most + 5), "{left:?}");
+        }
     }
 
     #[tokio::test]

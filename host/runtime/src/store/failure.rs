@@ -26,7 +26,7 @@ impl InstanceState {
     /// Records and logs why a module is about to fail. `at` is file, line and column; column 0 means unknown. Only the first report of a
     /// call counts.
     pub fn record_failure(&mut self, module: ModuleIndex, message: &str, at: Option<(&str, u32, u32)>) {
-        if self.failure.is_some() {
+        if self.failure().is_some() {
             return;
         }
         let mut words = one_line(cut(message, MAX_MESSAGE)).into_owned();
@@ -35,11 +35,11 @@ impl InstanceState {
             words += &if column == 0 { format!(" ({file}:{line})") } else { format!(" ({file}:{line}:{column})") };
         }
         self.guest_log(module).write(Level::ERROR, "failure", &words);
-        self.failure = Some(Box::new(FailureReport(words)));
+        self.current_mut().failure = Some(Box::new(FailureReport(words)));
     }
 
     /// Returns the guest's report of its failure in this call, if it made one.
     pub fn failure(&self) -> Option<&FailureReport> {
-        self.failure.as_deref()
+        self.current().failure.as_deref()
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::ResourceLimiter;
 
+use watertight_engine::epoch_ticks;
+use watertight_engine::offload::PollTime;
 use watertight_telemetry::table::LimitKind;
 
 /// The largest number of elements that all tables of a store have together.
@@ -130,20 +132,15 @@ impl ResourceLimiter for Limiter {
     }
 }
 
-/// The measurement of one poll of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PollTime {
-    /// The time that the poll took.
-    pub time: Duration,
-    /// Whether `time` is processor time. Otherwise it is wall-clock time.
-    pub is_exact: bool,
-}
+/// The part of a call's budget of processor time that is counted by a coarse clock: one in so many.
+const COARSE_PART: u64 = 8;
 
 /// Counts the processor time of one call.
 ///
 /// The code that polls the call and the epoch callback that interrupts its guests share it. Reading a thread's processor time is a system
-/// call that costs more than a whole short call. So a coarse wall clock with a resolution of milliseconds counts until the first tick of
-/// the epoch. After that tick, each poll is measured with the thread's processor time.
+/// call that costs more than a whole short call. So a coarse wall clock with a resolution of milliseconds counts at first: it samples, and
+/// short polls add up to their time on average. It includes the time of other threads, so after a part of the budget ([`COARSE_PART`]), each poll is
+/// measured with the thread's processor time.
 #[derive(Debug)]
 pub struct CpuMeter {
     /// The time that finished polls have used, in nanoseconds.
@@ -152,8 +149,22 @@ pub struct CpuMeter {
     began: AtomicU64,
     /// Whether the current poll is measured with the thread's processor time.
     exact: AtomicBool,
+    /// The number of ticks at the start of the current poll.
+    ticks: AtomicU64,
     budget: AtomicU64,
-    ticked: AtomicBool,
+    /// Whether the next polls are measured with the thread's processor time.
+    is_close: AtomicBool,
+}
+
+/// What a tick of the epoch means for a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tick {
+    /// The epoch advanced while the call waited. The guest has only begun to run.
+    Stale,
+    /// The guest ran while the epoch advanced. Others have their turn.
+    Passed,
+    /// The guest must stop.
+    Stop,
 }
 
 impl CpuMeter {
@@ -163,8 +174,9 @@ impl CpuMeter {
             used: AtomicU64::new(0),
             began: AtomicU64::new(0),
             exact: AtomicBool::new(false),
+            ticks: AtomicU64::new(0),
             budget: AtomicU64::new(u64::MAX),
-            ticked: AtomicBool::new(false),
+            is_close: AtomicBool::new(false),
         })
     }
 
@@ -172,13 +184,14 @@ impl CpuMeter {
     pub(super) fn begin(&self, budget: Duration) {
         self.used.store(0, Relaxed);
         self.budget.store(nanos(budget), Relaxed);
-        self.ticked.store(false, Relaxed);
+        self.is_close.store(false, Relaxed);
     }
 
     /// Marks the start of a poll.
     pub fn start_poll(&self) {
-        let exact = self.ticked.load(Relaxed);
+        let exact = self.is_close.load(Relaxed);
         self.exact.store(exact, Relaxed);
+        self.ticks.store(epoch_ticks(), Relaxed);
         self.began.store(clock(exact), Relaxed);
     }
 
@@ -191,14 +204,21 @@ impl CpuMeter {
 
     /// Measures processor time exactly from the call's first poll on.
     pub fn measure_exactly(&self) {
-        self.ticked.store(true, Relaxed);
+        self.is_close.store(true, Relaxed);
     }
 
-    /// Handles a tick of the epoch while a guest runs. Returns the call's budget if it is used up.
-    pub(super) fn tick(&self) -> Option<Duration> {
-        self.ticked.store(true, Relaxed);
+    /// Handles a tick of the epoch while a guest runs. Returns the call's budget if it is used up, and otherwise whether the epoch advanced
+    /// within the current poll.
+    pub(super) fn tick(&self) -> Result<bool, Duration> {
+        let used = self.used.load(Relaxed).saturating_add(self.current());
         let budget = self.budget.load(Relaxed);
-        (self.used.load(Relaxed).saturating_add(self.current()) >= budget).then(|| Duration::from_nanos(budget))
+        if used >= budget / COARSE_PART {
+            self.is_close.store(true, Relaxed);
+        }
+        if used >= budget {
+            return Err(Duration::from_nanos(budget));
+        }
+        Ok(self.ticks.load(Relaxed) != epoch_ticks())
     }
 
     /// Returns the processor time that is left of the budget, as the limit of a callee. The call itself asks while it runs.

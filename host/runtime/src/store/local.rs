@@ -6,12 +6,15 @@ use std::any::Any;
 use futures::future::BoxFuture;
 use wasmtime::component::ResourceTable;
 
-use super::{CallContext, InstanceState, ModuleIndex};
+use super::{CallContext, InstanceState, ModuleIndex, TaskId};
 
 /// Data that all instances of a module share in one generation.
 pub type SharedData = Box<dyn Any + Send + Sync>;
 
 /// The state that a capability keeps in a store, from one call to the next. See [`InstanceState::local`].
+///
+/// Where requests share an instance (`instances.concurrent`), each has a state of its own: it is created at the first use by the request,
+/// and ends with it.
 ///
 /// The start of the store's instances counts as a call. If a call fails, the store is dropped, and its states with it: then no call ends.
 pub trait StoreState: Any + Send {
@@ -23,9 +26,13 @@ pub trait StoreState: Any + Send {
     /// # Errors
     ///
     /// The future returns an error if the call must have no result.
-    fn end_call(&mut self) -> Option<BoxFuture<'_, wasmtime::Result<()>>> {
+    fn end_call(&mut self) -> Option<BoxFuture<'static, wasmtime::Result<()>>> {
         None
     }
+
+    /// Ends one of the calls that share the store. Called only for a state that belongs to no call.
+    #[doc(hidden)]
+    fn end_task(&mut self, _task: TaskId) {}
 }
 
 /// A state that a capability keeps in a store: for one module, or for all.
@@ -53,7 +60,13 @@ impl InstanceState {
 
     /// Returns a capability's state in this store. `None` if it was not created yet.
     pub fn find_local<T: StoreState>(&self) -> Option<&T> {
-        self.locals.iter().find_map(|local| (&*local.state as &dyn Any).downcast_ref())
+        self.current().locals.iter().find_map(|local| (&*local.state as &dyn Any).downcast_ref())
+    }
+
+    /// Iterates over the states of a capability of all calls of this store.
+    pub(crate) fn all_locals<T: StoreState>(&self) -> impl Iterator<Item = &T> {
+        let calls = self.tasks.iter().flat_map(|tasks| tasks.calls.values()).chain([&self.own]);
+        calls.flat_map(|call| &call.locals).filter_map(|local| (&*local.state as &dyn Any).downcast_ref())
     }
 
     /// Returns a capability's state in this store, and the store's resource table. `create` creates the state at the first use.
@@ -71,13 +84,40 @@ impl InstanceState {
         module: Option<ModuleIndex>,
         create: impl FnOnce(&Self) -> T,
     ) -> (&mut T, &mut ResourceTable) {
-        let is_wanted = |local: &Local| local.module == module && (&*local.state as &dyn Any).is::<T>();
-        let place = self.locals.iter().position(is_wanted).unwrap_or_else(|| {
+        let place = find::<T>(&self.current().locals, module).unwrap_or_else(|| {
             let state = Box::new(create(self));
-            self.locals.push(Local { module, state });
-            self.locals.len() - 1
+            let locals = &mut self.current_mut().locals;
+            locals.push(Local { module, state });
+            locals.len() - 1
         });
-        let state = (&mut *self.locals[place].state as &mut dyn Any).downcast_mut();
-        (state.expect("the state was found by its type"), &mut self.table)
+        // The fields are borrowed one by one, because the resource table is borrowed beside them.
+        let Self { own, tasks, table, .. } = self;
+        let shared = tasks.as_mut().and_then(|tasks| {
+            let current = tasks.current()?;
+            tasks.calls.get_mut(&current)
+        });
+        (downcast(&mut shared.unwrap_or(own).locals[place]), table)
     }
+
+    /// Does what [`Self::local_of`] does for a state that belongs to no call, also where calls share the store.
+    pub(crate) fn lasting_local_of<T: StoreState>(
+        &mut self,
+        module: Option<ModuleIndex>,
+        create: impl FnOnce(&Self) -> T,
+    ) -> (&mut T, &mut ResourceTable) {
+        let place = find::<T>(&self.own.locals, module).unwrap_or_else(|| {
+            let state = Box::new(create(self));
+            self.own.locals.push(Local { module, state });
+            self.own.locals.len() - 1
+        });
+        (downcast(&mut self.own.locals[place]), &mut self.table)
+    }
+}
+
+fn find<T: StoreState>(locals: &[Local], module: Option<ModuleIndex>) -> Option<usize> {
+    locals.iter().position(|local| local.module == module && (&*local.state as &dyn Any).is::<T>())
+}
+
+fn downcast<T: StoreState>(local: &mut Local) -> &mut T {
+    (&mut *local.state as &mut dyn Any).downcast_mut().expect("the state was found by its type")
 }

@@ -110,6 +110,7 @@ fn in_numbers() {
             "[defaults.instances]\nmax_calls = -1 #~ bad-value: `-1` is not within 1",
             "[defaults.instances]\nmax_calls = 0x1_0000_0000 #~ bad-value: is not within 1",
             "[defaults.instances]\nmax_calls = 1.5 #~ bad-value: must be a whole number, and is a fraction",
+            "[defaults.instances]\nconcurrent = 1001 #~ bad-value: `1001` is not within 1",
             "[defaults.instances]\nmode = \"new\" #~ bad-value: `new` is none of `reuse`, `fresh`",
             "[defaults.limits]\nmemory = 256 #~ bad-value: a number has no unit: write text such as `256MiB`",
             "[defaults.limits]\nmemory = \"256\" #~ bad-value: `256` is not a size with its unit",

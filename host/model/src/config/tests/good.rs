@@ -37,6 +37,7 @@ component = "gamma"
 mode = "fresh"
 max_calls = 5_000
 idle = "10s"
+concurrent = 20
 
 [defaults.limits]
 memory = "64MiB"
@@ -119,15 +120,19 @@ fn the_documentation_s_example_is_read() {
     assert_eq!((alpha.uses[CapabilityName::SQL], alpha.uses[CapabilityName::RANDOM]), (12, 13));
     assert_eq!(alpha.config["currency"].value, ValueSource::Text("EUR".to_owned()));
 
-    let instances =
-        Instances { mode: InstanceMode::Fresh, max_calls: 5000.try_into().unwrap(), idle: Duration::from_secs(10) };
+    let instances = Instances {
+        mode: InstanceMode::Fresh,
+        max_calls: 5000.try_into().unwrap(),
+        idle: Duration::from_secs(10),
+        concurrent: 20.try_into().unwrap(),
+    };
     let limits =
         Limits { memory: 64 << 20, request: Duration::from_secs(5), calls: 8, body: 65536, ..Limits::default() };
     assert_eq!(app.defaults, Defaults { instances, limits });
     let core = &app.compartments[&"core".parse().unwrap()];
     assert_eq!(core.modules, BTreeSet::from(["alpha".parse().unwrap(), "beta".parse().unwrap()]));
     assert_eq!(core.instances, Instances { mode: InstanceMode::Reuse, ..instances });
-    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 34));
+    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 35));
 
     let header_timeout = Duration::from_millis(1500);
     let http =

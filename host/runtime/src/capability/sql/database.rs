@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::MAX_SHARED_WAIT;
 use crate::capability::{ModuleContext, SharedData};
 use crate::store::{InstanceState, ModuleIndex};
 use watertight_sql::{Database, SqlError, SqlLimit, redact_statement};
@@ -25,6 +26,12 @@ impl ModuleDatabase {
 impl InstanceState {
     pub(in super::super) fn database(&self, module: ModuleIndex) -> wasmtime::Result<Database> {
         Ok(self.shared::<ModuleDatabase>(module)?.database.clone())
+    }
+
+    /// Returns the time by which a statement that writes must have ended.
+    pub(in super::super) fn write_deadline(&self) -> Instant {
+        let deadline = self.call().deadline.time();
+        if self.switch().is_some() { deadline.min(Instant::now() + MAX_SHARED_WAIT) } else { deadline }
     }
 
     /// Starts the trace span and the timer of a statement. `operation` is the name of the method that runs it, and `text` its SQL, if

@@ -1,4 +1,5 @@
-//! The transactions that guests of a store have open: at most one for each module, and none between calls.
+//! The transactions that guests of a store have open: at most one for each module, and none between calls. Where calls share a store, a
+//! transaction belongs to the call that began it.
 
 use futures::future::BoxFuture;
 
@@ -6,12 +7,10 @@ use crate::capability::StoreState;
 use crate::store::{InstanceState, ModuleIndex};
 use watertight_sql::Transaction;
 
-/// The open transactions of a store.
+/// The open transactions of a call.
 #[derive(Default)]
 struct OpenTransactions {
     open: Vec<OpenTransaction>,
-    /// The handle of the next transaction. Handles are never reused within a store, so a handle kept from an earlier call is invalid.
-    next_handle: u32,
 }
 
 /// A transaction that a guest has opened, with its handle and the guest's module.
@@ -30,12 +29,13 @@ impl OpenTransactions {
 impl StoreState for OpenTransactions {
     /// Rolls back the transactions that are still open. The rollback also makes durable what they read, so the call's answer must wait for
     /// it.
-    fn end_call(&mut self) -> Option<BoxFuture<'_, wasmtime::Result<()>>> {
+    fn end_call(&mut self) -> Option<BoxFuture<'static, wasmtime::Result<()>>> {
         if self.open.is_empty() {
             return None;
         }
+        let open = std::mem::take(&mut self.open);
         Some(Box::pin(async {
-            for open in self.open.drain(..) {
+            for open in open {
                 open.transaction.rollback().await?;
             }
             Ok(())
@@ -43,18 +43,26 @@ impl StoreState for OpenTransactions {
     }
 }
 
+/// The handle of a store's next transaction. Handles are never reused within a store, so a handle that a guest kept from an earlier call,
+/// or got from another call of the same store, is invalid.
+#[derive(Default)]
+struct NextHandle(u32);
+
+impl StoreState for NextHandle {}
+
 impl InstanceState {
-    /// Returns whether a module has an open transaction.
+    /// Returns whether a module has an open transaction in this store, in whichever call. Another call must not wait for it: the wait would
+    /// hold the store, so that the transaction could not end.
     pub(in super::super) fn has_transaction(&self, module: ModuleIndex) -> bool {
-        self.find_local::<OpenTransactions>().is_some_and(|all| all.open.iter().any(|open| open.module == module))
+        self.all_locals::<OpenTransactions>().flat_map(|all| &all.open).any(|open| open.module == module)
     }
 
     /// Stores an open transaction and returns its handle.
     pub(super) fn add_transaction(&mut self, module: ModuleIndex, transaction: Transaction) -> u32 {
-        let all = self.local::<OpenTransactions>();
-        let handle = all.next_handle;
-        all.next_handle = handle.wrapping_add(1);
-        all.open.push(OpenTransaction { handle, module, transaction });
+        let (next, _) = self.lasting_local_of(None, |_| NextHandle::default());
+        let handle = next.0;
+        next.0 = handle.wrapping_add(1);
+        self.local::<OpenTransactions>().open.push(OpenTransaction { handle, module, transaction });
         handle
     }
 

@@ -2,6 +2,7 @@
 //!
 //! A line is written at its newline. An unfinished line is written when the call ends.
 
+use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::store::{CallContext, GuestLog, LogBudget, MAX_LINE};
+use crate::store::{CallContext, GuestLog, InstanceState, LogBudget, MAX_LINE, ModuleIndex, TaskId, TaskSwitch};
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::Trace;
 
@@ -42,14 +43,33 @@ impl StreamKind {
     }
 }
 
-/// The standard output and standard error of a module in one store, as log lines of the call that the store serves.
+/// The standard output and standard error of a module in one store, as log lines of the call that the store serves: where calls share the
+/// store, of the call that writes, whoever opened the stream.
 #[derive(Clone)]
-pub(super) struct GuestOutput(Arc<Mutex<Lines>>);
+pub(super) struct GuestOutput {
+    /// The lines of the call that has the store to itself.
+    own: Arc<Mutex<Lines>>,
+    shared: Option<SharedOutput>,
+}
+
+/// The lines of the calls that share a store.
+#[derive(Clone)]
+struct SharedOutput {
+    module: ModuleName,
+    switch: Arc<TaskSwitch>,
+    lines: Arc<Mutex<HashMap<TaskId, Lines>>>,
+}
 
 impl GuestOutput {
-    pub(super) fn new(module: ModuleName, call: &CallContext, budget: Arc<LogBudget>) -> Self {
-        let (request, trace) = (call.request.clone(), call.trace.clone());
-        Self(Arc::new(Mutex::new(Lines { module, request, trace, budget, unfinished: Default::default() })))
+    pub(super) fn new(state: &InstanceState, module: ModuleIndex) -> Self {
+        let (module, call) = (state.module(module).name.clone(), state.call());
+        let shared = |switch: &Arc<TaskSwitch>| {
+            let (module, switch) = (module.clone(), switch.clone());
+            SharedOutput { module, switch, lines: Arc::default() }
+        };
+        let shared = state.switch().map(shared);
+        let own = Lines::new(module, &call.request, &call.trace, state.log_budget());
+        Self { own: Arc::new(Mutex::new(own)), shared }
     }
 
     /// Writes the unfinished lines of both streams.
@@ -63,14 +83,39 @@ impl GuestOutput {
         (lines.request, lines.trace) = (call.request.clone(), call.trace.clone());
     }
 
+    /// Writes the unfinished lines of a call that shares the store.
+    pub(super) fn end_task(&self, task: TaskId) {
+        if let Some(shared) = &self.shared {
+            let ended = shared.lines().remove(&task);
+            drop(ended);
+        }
+    }
+
     /// Returns standard output or standard error, as a stream for the guest.
     pub(super) fn stream(&self, which: StreamKind) -> Stream {
-        Stream { console: self.clone(), which }
+        let opener = self.shared.as_ref().and_then(|shared| Some(shared.switch.current()?.id));
+        Stream { console: self.clone(), which, opener }
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
         // After a panic, at worst a part of a line is lost.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes bytes that a guest wrote. `opener` is the call that opened the stream.
+    fn take(&self, which: StreamKind, bytes: &[u8], opener: Option<TaskId>) {
+        let Some(shared) = &self.shared else { return self.lines().take(which, bytes) };
+        // Bytes on their way from a guest's stream belong to no running call. What a call writes after its end is lost.
+        let SharedOutput { module, switch, .. } = shared;
+        let Some(task) = switch.current().or_else(|| switch.find(opener?)) else { return };
+        let new = || Lines::new(module.clone(), &task.request, &task.trace, &task.log);
+        shared.lines().entry(task.id).or_insert_with(new).take(which, bytes);
+    }
+}
+
+impl SharedOutput {
+    fn lines(&self) -> MutexGuard<'_, HashMap<TaskId, Lines>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -84,6 +129,11 @@ struct Lines {
 }
 
 impl Lines {
+    fn new(module: ModuleName, request: &Arc<str>, trace: &Trace, budget: &Arc<LogBudget>) -> Self {
+        let (request, trace, budget) = (request.clone(), trace.clone(), budget.clone());
+        Self { module, request, trace, budget, unfinished: Default::default() }
+    }
+
     fn take(&mut self, which: StreamKind, bytes: &[u8]) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             // The budget is spent, so the unfinished lines will never be written.
@@ -130,6 +180,8 @@ impl Drop for Lines {
 pub(super) struct Stream {
     console: GuestOutput,
     which: StreamKind,
+    /// The call that opened the stream, in a store that calls share.
+    opener: Option<TaskId>,
 }
 
 impl IsTerminal for Stream {
@@ -150,7 +202,7 @@ impl StdoutStream for Stream {
 
 impl OutputStream for Stream {
     fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
-        self.console.lines().take(self.which, &bytes);
+        self.console.take(self.which, &bytes, self.opener);
         Ok(())
     }
 
@@ -170,7 +222,7 @@ impl Pollable for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.console.lines().take(self.which, bytes);
+        self.console.take(self.which, bytes, self.opener);
         Poll::Ready(Ok(bytes.len()))
     }
 

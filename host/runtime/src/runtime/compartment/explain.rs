@@ -5,9 +5,9 @@ use wasmtime_wasi::I32Exit;
 
 use super::Compartment;
 use crate::link::{CodePosition, FunctionIndex};
-use crate::runtime::backtrace::Backtrace;
 use crate::runtime::instance::CallEnd;
 use crate::store::{CallContext, CallError, CalleeError, FailureReport, LimitHit, TimeLimit};
+use watertight_engine::Backtrace;
 use watertight_model::ids::ModuleName;
 use watertight_relay::ends::{MAX_ENDS, TooManyEnds, TooMuchHeld};
 use watertight_telemetry::logged_path;
@@ -75,7 +75,10 @@ impl Compartment {
             None => trap,
         };
         let callees = match &module {
-            Some(caller) if stack.is_between_modules() => self.callees(caller, stack.stops(caller)),
+            Some(caller) if stack.is_between_modules() => {
+                let stops = stack.stops(caller).map(|(function, offset)| CodePosition { function, offset });
+                self.callees(caller, stops)
+            }
             _ => Vec::new(),
         };
         CallError::Trap { reason, module, callees }

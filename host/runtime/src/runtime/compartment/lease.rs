@@ -15,7 +15,7 @@ use super::Compartment;
 use crate::link::{Export, FunctionIndex};
 use crate::runtime::admission::CallPermit;
 use crate::runtime::instance::{CallEnd, PollDriver, PooledInstance};
-use crate::store::{CallContext, CallError, CalleeAnswer, InstanceState, Values};
+use crate::store::{CallError, CalleeAnswer, InstanceState, Values};
 use watertight_component::shape::Function;
 use watertight_telemetry::table::{CallFailure, DropReason};
 
@@ -29,7 +29,7 @@ pub struct Lease {
     compartment: Arc<Compartment>,
     /// The function that the call was admitted for.
     function: FunctionIndex,
-    /// The instance. It is `None` before it has started and after it was put back.
+    /// The instance. It is `None` before it has started and after it was put back, and always if the call shares an instance with others.
     pub(super) instance: Option<PooledInstance>,
     /// The reason that is counted if the instance is dropped.
     drop_reason: DropReason,
@@ -39,16 +39,11 @@ pub struct Lease {
 
 impl Lease {
     /// Creates the lease of an admitted call, which counts as running from now on.
-    pub(super) fn new(
-        compartment: Arc<Compartment>,
-        function: FunctionIndex,
-        permit: CallPermit,
-        instance: Option<PooledInstance>,
-    ) -> Self {
+    pub(super) fn new(compartment: Arc<Compartment>, function: FunctionIndex, permit: CallPermit) -> Self {
         compartment.counters.calls.fetch_add(1, Relaxed);
         compartment.counters.running.fetch_add(1, Relaxed);
         // The default reason holds if the call is dropped before its end.
-        Self { compartment, function, instance, drop_reason: DropReason::Dropped, _permit: permit }
+        Self { compartment, function, instance: None, drop_reason: DropReason::Dropped, _permit: permit }
     }
 
     pub(super) fn instance(&mut self) -> &mut PooledInstance {
@@ -111,22 +106,12 @@ impl Lease {
         compartment.report_limits(state);
         let error = match called {
             Ok(result) => {
-                // A guest that was refused memory and went on without it has still met its limit.
-                if let Some(hit) = state.limit_hit() {
-                    let CallContext { request, trace, .. } = state.call();
-                    let told = format_args!("a limit was met: {hit}");
-                    compartment.report_limit(hit.kind(), &told, &compartment.module(place).name, request, trace);
-                }
+                compartment.report_hit(state, place);
                 return Ok((result, self));
             }
             Err(error) => compartment.explain(&CallEnd::of(error, state), state.call(), Some(place)),
         };
-        self.drop_reason = match error.kind() {
-            CallFailure::Limit => DropReason::Limit,
-            CallFailure::Deadline => DropReason::Deadline,
-            CallFailure::Callee => DropReason::Callee,
-            CallFailure::Trap | CallFailure::Exit | CallFailure::QueueFull | CallFailure::NoRoom => DropReason::Trap,
-        };
+        self.drop_reason = drop_reason(&error);
         Err(error)
     }
 
@@ -140,6 +125,20 @@ impl Lease {
         if let Some(instance) = self.instance.take() {
             self.compartment.put_back(instance);
         }
+    }
+}
+
+/// Returns why the instance of a call that failed is dropped.
+pub(super) fn drop_reason(error: &CallError) -> DropReason {
+    match error.kind() {
+        CallFailure::Limit => DropReason::Limit,
+        CallFailure::Deadline => DropReason::Deadline,
+        CallFailure::Callee => DropReason::Callee,
+        CallFailure::Trap
+        | CallFailure::Exit
+        | CallFailure::QueueFull
+        | CallFailure::NoRoom
+        | CallFailure::Neighbour => DropReason::Trap,
     }
 }
 

@@ -28,7 +28,7 @@ const MAX_AHEAD: usize = 4;
 
 /// How the call of a handler ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HandlerEnd {
+pub(in crate::runtime) enum HandlerEnd {
     /// The handler's function returned.
     Returned,
     /// The call failed: a trap, a limit, a deadline.
@@ -39,7 +39,7 @@ pub(super) enum HandlerEnd {
 
 /// What became of the answer when its call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AnswerState {
+pub(in crate::runtime) enum AnswerState {
     /// There was no answer.
     Missing,
     /// The answer is complete, or its body goes to nobody.
@@ -192,7 +192,7 @@ impl ResponseSlot {
             Source::Ended(frames, whole) => (frames, whole),
         };
         state.source = Source::Ended(frames, whole);
-        if let Some(waker) = state.waker.take() {
+        for waker in state.waker.take().into_iter().chain(state.call.take()) {
             waker.wake();
         }
         if whole.is_ok() || state.is_discarded { AnswerState::Complete } else { AnswerState::Unfinished }

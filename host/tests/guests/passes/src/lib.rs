@@ -9,18 +9,20 @@ mod bindings {
     use super::Component;
 
     wasip3::wit_bindgen::generate!({
-        path: "../../../examples/middleware/wit/middleware",
-        world: "passing",
+        inline: "package test:passes; world passes { import wasi:http/handler@0.3.2; import wasi:config/store@0.2.0-rc.1; }",
+        path: ["../../../examples/middleware/wit/middleware", "../../../../wit/config"],
+        world: "test:passes/passes",
         runtime_path: "wasip3::wit_bindgen::rt",
-        with: { "wasi:http/types@0.3.2": wasip3::http::types, "wasi:http/handler@0.3.2": generate },
+        with: { "wasi:http/types@0.3.2": wasip3::http::types, "wasi:http/handler@0.3.2": generate, "wasi:config/store@0.2.0-rc.1": generate },
     });
     wasip3::http::service::export!(Component);
 }
 
+use bindings::wasi::config::store;
 use bindings::wasi::http::handler::handle as pass_on;
 use wasip3::clocks::monotonic_clock;
 use wasip3::exports::http::handler::Guest;
-use wasip3::http::types::{ErrorCode, Fields, Method, Request, Response};
+use wasip3::http::types::{ErrorCode, Fields, HeaderError, Method, Request, Response};
 use wasip3::{spawn_local, wit_future, wit_stream};
 
 /// The header that says what the middleware does.
@@ -52,6 +54,8 @@ impl Guest for Component {
                     .map_err(|()| ErrorCode::HttpRequestMethodInvalid)?;
                 passed(pass_on(without_order(request).await).await?)
             }
+            // Marks the answer with the configuration value `stamp`. As the handler of a mount, it answers with the value.
+            "stamp" => stamped(request).await,
             "deny" => Ok(text(401, "denied")),
             "error" => Err(ErrorCode::ConfigurationError),
             "trap" => panic!("a middleware was told to trap"),
@@ -84,19 +88,37 @@ impl Guest for Component {
     }
 }
 
-/// Adds the mark of this middleware to an answer, whose body stays with the host.
+/// Adds the mark of this middleware to an answer.
 fn passed(answer: Response) -> Result<Response, ErrorCode> {
+    marked(answer, |headers| {
+        let mut marks = headers.get(PASSED);
+        marks.push(b"yes".to_vec());
+        headers.set(PASSED, &[marks.join(&b", "[..])])
+    })
+}
+
+/// Changes the headers of an answer, whose body stays with the host.
+fn marked(answer: Response, mark: impl FnOnce(&Fields) -> Result<(), HeaderError>) -> Result<Response, ErrorCode> {
     let status = answer.get_status_code();
     let headers = answer.get_headers().clone();
-    let mut marks = headers.get(PASSED);
-    marks.push(b"yes".to_vec());
-    headers.set(PASSED, &[marks.join(&b", "[..])]).map_err(|_| ErrorCode::ConfigurationError)?;
+    mark(&headers).map_err(|_| ErrorCode::ConfigurationError)?;
     let (read, end_of_read) = wit_future::new(|| Ok(()));
     let (body, trailers) = Response::consume_body(answer, end_of_read);
     drop(read);
     let (answer, _sent) = Response::new(headers, Some(body), trailers);
     answer.set_status_code(status).map_err(|()| ErrorCode::ConfigurationError)?;
     Ok(answer)
+}
+
+/// Marks an answer with the configuration value `stamp`. With the value `mounted`, answers requests below `/stamp` with it.
+async fn stamped(request: Request) -> Result<Response, ErrorCode> {
+    let value = |key| store::get(key).ok().flatten();
+    let stamp = value("stamp").unwrap_or_default();
+    let is_below = request.get_path_with_query().is_some_and(|path| path.starts_with("/stamp/"));
+    if is_below && value("mounted").is_some() {
+        return Ok(text(200, &stamp));
+    }
+    marked(pass_on(request).await?, |headers| headers.append("x-stamp", stamp.as_bytes()))
 }
 
 /// Takes the order away, so that the next middleware only passes the request on.

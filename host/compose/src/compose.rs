@@ -19,8 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use wac_graph::types::{self, Interface, ItemKind, Package, ValueType, WorldId};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
 
-use super::module_index;
-use crate::store::ModuleIndex;
+use crate::{ModuleIndex, module_index};
 use retyped::ExtraExport;
 use watertight_component::shape::{Type, has_type};
 use watertight_graph::graph::{AppGraph, Compartment, EdgeKind, Node, Provider};

@@ -18,8 +18,7 @@ use tokio::sync::Semaphore;
 use tokio::task::block_in_place;
 use tokio_util::sync::PollSemaphore;
 
-use crate::store::PollTime;
-use watertight_engine::EPOCH_TICK;
+use crate::EPOCH_TICK;
 
 /// The time from which a step counts as long: twice the time after which a computing guest yields.
 const LONG: Duration = EPOCH_TICK.saturating_mul(2);
@@ -43,13 +42,22 @@ thread_local! {
     static IS_OFFLOADED: Cell<bool> = const { Cell::new(false) };
 }
 
+/// The measurement of one poll of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PollTime {
+    /// The time that the poll took.
+    pub time: Duration,
+    /// Whether `time` is processor time. Otherwise it is wall-clock time.
+    pub is_exact: bool,
+}
+
 /// The history of one function's steps (polls), as a number that counts down with each step: above [`MEASURED_POLLS`] steps are offloaded,
 /// above zero they are measured.
 #[derive(Debug, Default)]
-pub(super) struct OffloadHistory(AtomicU32);
+pub struct OffloadHistory(AtomicU32);
 
 /// A call's place in the queue for a permit to offload its steps to another thread, and the permit once it has one.
-pub(super) struct OffloadClaim {
+pub struct OffloadClaim {
     may_wait: bool,
     /// The permit for offloading that the call waits for or holds. `None` before it waits for one, and once it needs none.
     permit: Option<PollSemaphore>,
@@ -60,14 +68,14 @@ impl OffloadClaim {
     ///
     /// A nested call must not wait. Its caller's step polls it, and that step may itself wait for a permit. The nested call could then be
     /// given a permit while nothing polls it, and the permit would stay unused.
-    pub(super) fn new(may_wait: bool) -> Self {
+    pub fn new(may_wait: bool) -> Self {
         Self { may_wait, permit: None }
     }
 }
 
 impl OffloadHistory {
     /// Returns whether the function's next steps are to be measured with the thread's processor time.
-    pub(super) fn needs_exact_time(&self) -> bool {
+    pub fn needs_exact_time(&self) -> bool {
         self.0.load(Relaxed) > 0
     }
 
@@ -76,7 +84,7 @@ impl OffloadHistory {
     }
 
     /// Updates the history with a finished step. Returns whether the step was long.
-    pub(super) fn record(&self, step: PollTime) -> bool {
+    pub fn record(&self, step: PollTime) -> bool {
         let left = self.0.load(Relaxed);
         let is_long = step.time >= LONG;
         let next = match (is_long, step.is_exact) {
@@ -92,7 +100,7 @@ impl OffloadHistory {
     }
 
     /// Runs one step of a call: a poll. If the step is to be offloaded, returns `Pending` until a permit is free.
-    pub(super) fn poll<T>(
+    pub fn poll<T>(
         &self,
         turn: &mut OffloadClaim,
         context: &mut Context<'_>,
@@ -109,7 +117,7 @@ impl OffloadHistory {
     }
 
     /// Runs a step that cannot wait for a permit. It is offloaded if a permit is free now.
-    pub(super) fn run_now<T>(&self, step: impl FnOnce() -> T) -> T {
+    pub fn run_now<T>(&self, step: impl FnOnce() -> T) -> T {
         if !self.is_offloading() || !can_offload() {
             return step();
         }

@@ -31,7 +31,7 @@ pub struct CodePosition {
 
 impl FusedCalls {
     /// Lists the fused calls of each module of a compartment, in the order of its modules.
-    pub(super) fn of(graph: &AppGraph, compartment: &Compartment) -> Vec<Self> {
+    pub fn of(graph: &AppGraph, compartment: &Compartment) -> Vec<Self> {
         let of = |module: &ModuleName| {
             let node = &graph.modules[module];
             let fused = node.calls.iter().filter(|(_, to)| graph.edge(module, &to.module) == EdgeKind::Fused);

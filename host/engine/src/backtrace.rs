@@ -4,7 +4,6 @@ use std::fmt;
 
 use wasmtime::{FrameInfo, WasmBacktrace};
 
-use crate::link::CodePosition;
 use watertight_model::ids::ModuleName;
 
 /// The largest number of functions that a log line names.
@@ -35,29 +34,31 @@ const PANIC: [&str; 16] = [
 const LIBRARY: [&str; 8] = ["core::", "std::", "alloc::", "<core::", "<std::", "<alloc::", "runtime.", "__"];
 
 /// The frames of a guest's stack at a trap, innermost first.
-pub(super) struct Backtrace<'a>(&'a [FrameInfo]);
+pub struct Backtrace<'a>(&'a [FrameInfo]);
 
 impl<'a> Backtrace<'a> {
-    pub(super) fn of(error: &'a wasmtime::Error) -> Self {
+    /// Returns the frames that an error of Wasmtime carries, if any.
+    pub fn of(error: &'a wasmtime::Error) -> Self {
         Self(error.downcast_ref::<WasmBacktrace>().map_or(&[], |trace| trace.frames()))
     }
 
     /// Returns the module of the innermost frame. Linking has named each module's core modules after the module. Code in nested components
     /// names itself, so only names accepted by `is_known` count.
-    pub(super) fn module(&self, is_known: impl Fn(&ModuleName) -> bool) -> Option<ModuleName> {
+    pub fn module(&self, is_known: impl Fn(&ModuleName) -> bool) -> Option<ModuleName> {
         self.0.iter().filter_map(module).find(is_known)
     }
 
     /// Returns whether the innermost frame is an adapter between two modules of the compartment.
-    pub(super) fn is_between_modules(&self) -> bool {
+    pub fn is_between_modules(&self) -> bool {
         self.0.first().is_some_and(is_adapter)
     }
 
-    /// Returns where the functions of the module `of` stopped, innermost first, up to the first frame of another module.
-    pub(super) fn stops(&self, of: &ModuleName) -> impl Iterator<Item = CodePosition> {
+    /// Returns where the functions of the module `of` stopped, innermost first, up to the first frame of another module. Each place is the
+    /// function's index in its core module, and the offset of the instruction from the start of the function's body, in bytes.
+    pub fn stops(&self, of: &ModuleName) -> impl Iterator<Item = (u32, usize)> {
         let own = self.0.iter().skip_while(|frame| is_adapter(frame));
         let own = own.take_while(|frame| module(frame).is_some_and(|name| name == *of));
-        own.filter_map(|frame| Some(CodePosition { function: frame.func_index(), offset: frame.func_offset()? }))
+        own.filter_map(|frame| Some((frame.func_index(), frame.func_offset()?)))
     }
 
     /// Lists all functions, including those that the compiler inlined.
