@@ -167,7 +167,7 @@ fn what_nothing_can_reach_is_noted_and_not_refused() {
     let words = [
         "no route names `a.spare-2`",
         "`t:spare/spare@1.0.0`",
-        "no mount uses the HTTP handler `wasi:http/incoming-handler@0.2.3`",
+        "no mount and no middleware uses the HTTP handler `wasi:http/incoming-handler@0.2.3`",
     ];
     assert_eq!(notes.len(), words.len(), "{notes:?}");
     for word in words {
