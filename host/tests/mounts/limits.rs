@@ -111,7 +111,7 @@ async fn processor_time_counts_throughout() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pieces_keep_a_stream_alive_in_either_direction() {
-    let host = limited("request = \"1s\"\nstream = { idle = \"1s\" }", "[http]\nstall = \"500ms\"\n").launch().start();
+    let host = limited("request = \"1s\"\nstream = { idle = \"2s\" }", "[http]\nstall = \"500ms\"\n").launch().start();
     for version in VERSIONS {
         whole(host.listen(), version, "/web/trickle?pieces=4&millis=600").await.expect(200);
         // A client may be silent for longer than it may stall a request that has no answer yet.
