@@ -6,9 +6,11 @@
 
 mod cases;
 mod client;
+mod hostile;
 mod limits;
 mod middleware;
 mod mixed;
+mod neighbours;
 mod p3;
 mod relayed;
 mod shared;
