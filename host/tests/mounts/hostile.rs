@@ -99,7 +99,11 @@ async fn failures(host: &Host) -> BTreeMap<String, u64> {
     let series = text.lines().filter(is_about).filter_map(|line| line.rsplit_once(' '));
     let is_hostile =
         |name: &str| MOUNTS.iter().chain(&["guard"]).any(|module| name.contains(&format!("compartment=\"{module}\"")));
-    series.filter(|(name, _)| is_hostile(name)).map(|(name, value)| (name.to_owned(), value.parse().unwrap())).filter(|(_, value)| *value > 0).collect()
+    series
+        .filter(|(name, _)| is_hostile(name))
+        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .filter(|(_, value)| *value > 0)
+        .collect()
 }
 
 /// A row on one of its mounts.

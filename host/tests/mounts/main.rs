@@ -6,6 +6,7 @@
 
 mod cases;
 mod client;
+mod clients;
 mod hostile;
 mod limits;
 mod middleware;

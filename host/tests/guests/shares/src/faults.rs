@@ -61,9 +61,9 @@ pub(crate) async fn fault(name: &str, words: &[String], request: Request) -> Res
             let lengths = words.iter().map(|word| ("content-length".to_owned(), word.clone().into_bytes()));
             Ok(with_headers(&lengths.collect::<Vec<_>>(), b"hello"))
         }
-        "endless" => Ok(spawned(async |mut body: Body| {
-            while body.output.write_all(vec![b'x'; CHUNK]).await.is_empty() {}
-        })),
+        "endless" => {
+            Ok(spawned(async |mut body: Body| while body.output.write_all(vec![b'x'; CHUNK]).await.is_empty() {}))
+        }
         "hollow" => Ok(spawned(async |mut body: Body| {
             loop {
                 body.output.write(Vec::new()).await;
