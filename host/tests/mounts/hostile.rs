@@ -84,7 +84,7 @@ pub(crate) fn app(settings: &str) -> App {
 
 /// The limits of hostile modules. They are small, so that rows meet them soon.
 const LIMITS: &str = r#"memory = "16MiB"
-cpu = "200ms"
+cpu = "100ms"
 request = "4s"
 handles = 2000
 log = "16KiB"

@@ -19,7 +19,7 @@ pub(crate) fn answer(name: &str, exchange: Exchange) -> Option<Exchange> {
         },
         "burn-between" => burn_between(exchange),
         "spin-on-polls" => loop {
-            monotonic_clock::subscribe_duration(0).block();
+            monotonic_clock::subscribe_instant(0).block();
         },
         "headers" => headers(exchange),
         "header" => header(exchange),
