@@ -13,9 +13,10 @@ use watertight_testkit::host::Host;
 use watertight_testkit::http2::{DATA, GOAWAY, Http2, PING, RST_STREAM, SETTINGS};
 use watertight_testkit::paths::repository;
 
+use crate::client::whole;
 use crate::hostile::{app, released};
 use crate::neighbours::Neighbours;
-use crate::{SOON, metric, until};
+use crate::{SOON, VERSIONS, metric, until};
 
 /// The settings of the listener.
 const SETTINGS_OF_HTTP: &str = "[http]\nstall = \"1s\"\nheader_timeout = \"2s\"\n";
@@ -359,4 +360,23 @@ async fn a_handler_does_not_see_a_length_that_does_not_count() {
         "POST /two/seen HTTP/1.1\r\nHost: a\r\nContent-Length: 40\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let seen = connection.send(head).answer(true).expect(200);
     assert!(!seen.text.contains("content-length"), "{seen:?}");
+}
+
+/// The calls of one module take all room that the engine of its profile has for it. Other modules of the profile get further instances still.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_that_fill_an_engine_leave_room_for_others() {
+    const STREAMS: usize = 300;
+    let host = app("").launch().start();
+    let address = host.listen();
+    let open: Vec<Raw> = (0..STREAMS).map(|_| get(address, "/three/events/20")).collect();
+    let refused = "watertight_call_errors_total{compartment=\"three\",kind=\"no-room\"}";
+    until("the engine is full", async || metric(&host, refused).await > 0).await;
+    for path in ["/quiet/three/hello", "/guarded/hello", "/shared/hello"] {
+        let asked = (0..7).map(|number| whole(address, VERSIONS[number % 2], path));
+        for answer in futures::future::join_all(asked).await {
+            answer.expect(200);
+        }
+    }
+    drop(open);
+    gone(&host).await;
 }
