@@ -69,7 +69,7 @@ fn app(settings: &str) -> App {
 }
 
 /// Limits that let a middleware fail soon.
-const SHORT: &str = "[compartments.first]\nmodules = [\"first\"]\nlimits.request = \"2s\"\nlimits.cpu = \"1s\"\n";
+const SHORT: &str = "[compartments.first]\nmodules = [\"first\"]\nlimits.request = \"2s\"\nlimits.cpu = \"200ms\"\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_of_the_table_of_middlewares() {
