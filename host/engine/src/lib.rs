@@ -44,6 +44,12 @@ const TABLES_PER_MEMORY: u32 = 2;
 const CORE_INSTANCES_PER_MEMORY: u32 = 4;
 /// Number of stacks in an engine's pool for each call, in a profile where a call may wait in several places at once.
 const STACKS_PER_ASYNC_CALL: u32 = 4;
+/// Number of calls beyond [`ProfileLimits::calls`] for which the pool of large or concurrent compartments has room. Only compartments with few
+/// instances use it, so that one compartment can't take all room. Small compartments need none: `http.in_flight` lets in fewer calls than
+/// their pools have room for.
+const KEPT_CALLS: u32 = 64;
+/// Number of instances from which on a compartment has no part in [`KEPT_CALLS`].
+const FEW_INSTANCES: u64 = 8;
 /// The bytes of a stack that stay resident between uses. Wasmtime reuses the least recently used stack, so in time each
 /// of thousands would hold what its deepest recursion touched. The rest is returned to the kernel. Most calls touch no
 /// more than this.
@@ -59,7 +65,14 @@ const MAX_FRAMES: usize = 96;
 
 /// Returns Wasmtime's settings for the engine of `profile`. Public so that benchmarks can run the same code on a bare engine.
 pub fn config(profile: Profile) -> Config {
-    config_for(profile, profile.limits().calls)
+    config_for(profile, profile.limits().calls + kept_calls(profile))
+}
+
+fn kept_calls(profile: Profile) -> u32 {
+    match profile {
+        Profile::Reuse | Profile::Fresh => 0,
+        Profile::Large | Profile::Async => KEPT_CALLS,
+    }
 }
 
 /// Returns Wasmtime's settings for an engine that only compiles code for `profile`. It has room for one call: compiled code does not depend
@@ -104,7 +117,28 @@ fn config_for(profile: Profile, calls: u32) -> Config {
 
 /// Whether a call failed because the pool of its engine has no room for another instance.
 pub fn is_out_of_room(error: &wasmtime::Error) -> bool {
-    error.is::<PoolConcurrencyLimitError>() || fresh::is_out_of_room(error)
+    error.is::<PoolConcurrencyLimitError>() || error.is::<KeptForOthers>() || fresh::is_out_of_room(error)
+}
+
+/// The error that the room that is left in an engine's pool is kept for compartments with fewer instances.
+#[derive(Debug, thiserror::Error)]
+#[error("the room that is left is kept for compartments with fewer than {FEW_INSTANCES} instances")]
+struct KeptForOthers;
+
+/// Checks whether a compartment with `instances` instances may have another one in `engine`, the engine of `profile`.
+///
+/// # Errors
+///
+/// Returns an error for which [`is_out_of_room`] holds if the room that is left is kept for other compartments.
+pub fn check_room(engine: &Engine, profile: Profile, instances: u64) -> wasmtime::Result<()> {
+    if kept_calls(profile) == 0 || instances < FEW_INSTANCES {
+        return Ok(());
+    }
+    let Some(pool) = engine.pooling_allocator_metrics() else { return Ok(()) };
+    let calls = u64::from(profile.limits().calls);
+    let is_full =
+        pool.component_instances() >= calls || pool.memories() as u64 >= calls * u64::from(MEMORIES_PER_LARGE_CALL);
+    if is_full { Err(KeptForOthers.into()) } else { Ok(()) }
 }
 
 fn pool(profile: Profile, calls: u32) -> PoolingAllocationConfig {

@@ -1,7 +1,7 @@
 //! Two clients for a host: an ordinary HTTP client, and one that sends any bytes.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
@@ -115,6 +115,27 @@ impl Raw {
     pub fn try_send(&mut self, bytes: &[u8]) -> &mut Self {
         let _ = self.0.write_all(bytes);
         self
+    }
+
+    /// Sends what the connection takes of these bytes without a wait.
+    pub fn send_now(&mut self, bytes: &[u8]) -> &mut Self {
+        self.0.set_nonblocking(true).unwrap();
+        let _ = self.0.write(bytes);
+        self.0.set_nonblocking(false).unwrap();
+        self
+    }
+
+    /// Closes the sending side of the connection.
+    pub fn half_close(&mut self) -> &mut Self {
+        self.0.shutdown(Shutdown::Write).unwrap();
+        self
+    }
+
+    /// Reads at most this number of bytes of what is there, or comes within the time that a read may take. Returns how many were read: 0 if
+    /// the host has closed the connection.
+    pub fn some(&mut self, most: usize) -> usize {
+        let mut bytes = vec![0; most];
+        self.0.read(&mut bytes).unwrap_or(0)
     }
 
     /// Reads the next answer. `with_body` must be false for an answer to a `HEAD` request, which has no body.

@@ -123,6 +123,13 @@ impl Http2 {
         self.ask("GET", path, &[], true)
     }
 
+    /// Sends a `GET` request, and waits for the head of its response. Returns the number of its stream.
+    pub fn head_of(&mut self, path: &str) -> u32 {
+        let stream = self.get(path);
+        self.head(stream);
+        stream
+    }
+
     pub fn window(&mut self, stream: u32, bytes: u32) -> bool {
         self.frame(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
     }

@@ -12,7 +12,7 @@ use watertight_testkit::app::guest;
 use watertight_testkit::host::Host;
 use watertight_testkit::paths::repository;
 
-use crate::client::{Answer, ask, flowing, read, start};
+use crate::client::{Answer, flowing, read, start, try_ask};
 use crate::{ROUTES, VERSIONS, app};
 
 #[derive(Deserialize)]
@@ -21,12 +21,12 @@ pub(crate) struct Cases {
 }
 
 /// A request, and what its answer must be like.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
     pub(crate) name: String,
     /// The method and the target.
-    request: String,
+    pub(crate) request: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     /// The body of the request. With trailers, it is sent without a length.
@@ -53,7 +53,14 @@ pub(crate) struct Case {
     #[serde(default)]
     or_cut: bool,
     /// What the host logs.
-    log: Option<String>,
+    pub(crate) log: Option<String>,
+    /// The mounts that get the request, in `hostile.toml`. The target is a path below them.
+    #[serde(default)]
+    pub(crate) on: Vec<String>,
+    /// The kind of failure that the metrics count for the call, in `hostile.toml`.
+    pub(crate) fails: Option<String>,
+    /// The limit that the metrics count, in `hostile.toml`.
+    pub(crate) limit: Option<String>,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,6 +120,20 @@ async fn every_case_of_the_table(mode: &str, order: Option<&str>) {
 
 impl Case {
     pub(crate) async fn ask(&self, host: &Host, version: Version, order: Option<&str>) -> Answer {
+        self.try_ask(host, version, order).await.unwrap_or_else(|error| panic!("{}: no answer: {error:?}", self.name))
+    }
+
+    /// As [`Self::ask`].
+    ///
+    /// # Errors
+    ///
+    /// The connection or the stream ended without an answer.
+    pub(crate) async fn try_ask(
+        &self,
+        host: &Host,
+        version: Version,
+        order: Option<&str>,
+    ) -> Result<Answer, hyper::Error> {
         let (method, path) = self.request.split_once(' ').unwrap();
         let mut request = start(version, method, path);
         if let Some(order) = order {
@@ -123,7 +144,8 @@ impl Case {
         }
         let body = self.body.clone().unwrap_or_default();
         if self.trailers.is_empty() {
-            return read(ask(host.listen(), version, request.body(Body::from(body)).unwrap()).await).await;
+            let request = request.body(Body::from(body)).unwrap();
+            return Ok(read(try_ask(host.listen(), version, request).await?).await);
         }
         let (sender, flowing) = flowing();
         let trailers = self.trailers.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
@@ -133,7 +155,7 @@ impl Case {
                 sender.send(frame).await.unwrap();
             }
         });
-        read(ask(host.listen(), version, request.body(flowing).unwrap()).await).await
+        Ok(read(try_ask(host.listen(), version, request.body(flowing).unwrap()).await?).await)
     }
 
     /// Lists what is wrong with the answer.

@@ -15,6 +15,9 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+/// The maximum number of headers that the client takes, and the maximum size of all of them in HTTP/2, in bytes.
+const MOST_HEADERS: (usize, u32) = (20_000, 1 << 20);
+
 /// A connection for one request.
 enum Connection {
     Http1(http1::SendRequest<Body>),
@@ -61,22 +64,42 @@ pub(crate) fn start(version: Version, method: &str, path: &str) -> request::Buil
 
 /// Sends a request on a connection of its own. Returns the head of the answer, whose body is still to be read. Dropping it closes the
 /// connection.
+///
+/// # Panics
+///
+/// If there is no answer.
 pub(crate) async fn ask(address: SocketAddr, version: Version, request: Request<Body>) -> Response<Incoming> {
-    let stream = TokioIo::new(TcpStream::connect(address).await.unwrap());
+    try_ask(address, version, request).await.unwrap_or_else(|error| panic!("no answer: {error:?}"))
+}
+
+/// As [`ask`].
+///
+/// # Errors
+///
+/// The connection or the stream ended without an answer.
+pub(crate) async fn try_ask(
+    address: SocketAddr,
+    version: Version,
+    request: Request<Body>,
+) -> Result<Response<Incoming>, hyper::Error> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let stream = TokioIo::new(stream);
     let mut connection = if version == Version::HTTP_2 {
-        let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+        let mut builder = http2::Builder::new(TokioExecutor::new());
+        let (sender, connection) = builder.max_header_list_size(MOST_HEADERS.1).handshake(stream).await.unwrap();
         tokio::spawn(connection);
         Connection::Http2(sender)
     } else {
-        let (sender, connection) = http1::handshake(stream).await.unwrap();
+        let mut builder = http1::Builder::new();
+        let (sender, connection) = builder.max_headers(MOST_HEADERS.0).handshake(stream).await.unwrap();
         tokio::spawn(connection);
         Connection::Http1(sender)
     };
-    let answered = match &mut connection {
+    match &mut connection {
         Connection::Http1(sender) => sender.send_request(request).await,
         Connection::Http2(sender) => sender.send_request(request).await,
-    };
-    answered.unwrap_or_else(|error| panic!("no answer: {error:?}"))
+    }
 }
 
 /// Sends a `GET` request.

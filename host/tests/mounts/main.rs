@@ -6,9 +6,12 @@
 
 mod cases;
 mod client;
+mod clients;
+mod hostile;
 mod limits;
 mod middleware;
 mod mixed;
+mod neighbours;
 mod p3;
 mod relayed;
 mod shared;

@@ -14,7 +14,7 @@ use futures::TryFutureExt as _;
 use wasmtime::component::{InstancePre, Val};
 
 use super::admission::{Admission, AdmissionError, AdmissionTable, CallStats};
-use super::instance::{PollDriver, PooledInstance};
+use super::instance::{CallEnd, PollDriver, PooledInstance};
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
 use crate::store::{CallContext, CallError, CallResult, CalleeRequest, InstanceState, MetLimit, ModuleData, TimeLimit};
 use watertight_component::profile::Profile;
@@ -42,6 +42,8 @@ pub struct Counters {
     dropped: AtomicU64,
     calls: AtomicU64,
     running: AtomicUsize,
+    /// Has a clone for each instance that starts.
+    starts: Arc<()>,
 }
 
 /// The instances of a compartment at one moment.
@@ -165,6 +167,13 @@ impl Compartment {
             calls: read(&self.counters.calls),
             running: self.running(),
         }
+    }
+
+    /// Returns how many instances there are, with those that start.
+    fn alive(&self) -> u64 {
+        let Counters { made, dropped, starts, .. } = &self.counters;
+        let made = made.load(Ordering::Relaxed) + (Arc::strong_count(starts) - 1) as u64;
+        made.saturating_sub(dropped.load(Ordering::Relaxed))
     }
 
     fn running(&self) -> usize {
@@ -428,8 +437,14 @@ impl Compartment {
         let memory = usize::try_from(self.limits.memory).unwrap_or(usize::MAX);
         let state = InstanceState::new(self.modules.clone(), memory, self.profile, call.clone(), self.limited.clone());
         let work = PollDriver::of(&self.start_history, &call, &self.metrics);
-        let started =
-            PooledInstance::start(&self.pre, self.exports.len(), &self.limits, self.profile, state, work).await;
+        let room = watertight_engine::check_room(self.pre.engine(), self.profile, self.alive());
+        let _start = self.counters.starts.clone();
+        let started = match room {
+            Ok(()) => {
+                PooledInstance::start(&self.pre, self.exports.len(), &self.limits, self.profile, state, work).await
+            }
+            Err(error) => Err(CallEnd::of(error, &state)),
+        };
         let instance = started.map_err(|ended| self.explain(&ended, &call, None))?;
         self.counters.made.fetch_add(1, Ordering::Relaxed);
         self.metrics.count_created();

@@ -285,13 +285,15 @@ pub(super) struct AnswerBody {
     /// The held bytes of the whole body, until the first piece takes them over.
     held: Option<HeldBytes>,
     shared: Option<Arc<HeldBytes>>,
+    /// The error that cuts the body off. It waits until the connection has sent what came before it.
+    cut: Option<axum::Error>,
     _open: OpenRequest,
 }
 
 impl AnswerBody {
     /// Creates the body of the response to the request `open`. `held` counts the bytes of `body`.
     pub(super) fn new(body: Body, held: Option<HeldBytes>, open: OpenRequest) -> Self {
-        Self { body, rest: Bytes::new(), held, shared: None, _open: open }
+        Self { body, rest: Bytes::new(), held, shared: None, cut: None, _open: open }
     }
 
     /// Returns how many bytes of the last chunk are not sent yet.
@@ -321,10 +323,15 @@ impl AnswerBody {
     }
 
     /// Polls the body for its next frame. Keeps the data of a data frame, and returns any other frame, such as trailers.
+    ///
+    /// An error is returned one poll later: a connection drops what it has not sent when a body fails, such as the head of the answer.
     pub(super) fn poll_chunk(
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Option<Frame<Bytes>>, axum::Error>>> {
+        if let Some(error) = self.cut.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
         match ready!(Pin::new(&mut self.body).poll_frame(context)) {
             Some(Ok(frame)) => Poll::Ready(Some(Ok(match frame.into_data() {
                 Ok(data) => {
@@ -333,7 +340,11 @@ impl AnswerBody {
                 }
                 Err(other) => Some(other),
             }))),
-            Some(Err(error)) => Poll::Ready(Some(Err(error))),
+            Some(Err(error)) => {
+                self.cut = Some(error);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
             None => Poll::Ready(None),
         }
     }

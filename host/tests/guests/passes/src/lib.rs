@@ -32,6 +32,8 @@ const PASSED: &str = "x-passed";
 /// The maximum number of bytes that are read from a body at once.
 const CHUNK: usize = 64 << 10;
 const MILLISECOND: u64 = 1_000_000;
+/// The time between two requests that are passed on in a loop, in nanoseconds. So time ends the loop, and not the limit of processor time.
+const LOOP: u64 = 20 * MILLISECOND;
 
 struct Component;
 
@@ -78,6 +80,36 @@ impl Guest for Component {
             "read" => read(request).await,
             // Passes the same request on many times, and answers with the statuses.
             "many" => many(rest.parse().unwrap_or(1)).await,
+            // Passes requests on without end, each after the answer to the one before.
+            "loop" => loop {
+                drop(pass_on(empty("/only")).await);
+                monotonic_clock::wait_for(LOOP).await;
+            },
+            // As `loop`, after its own answer.
+            "linger" => {
+                spawn_local(async {
+                    loop {
+                        drop(pass_on(empty("/only")).await);
+                        monotonic_clock::wait_for(LOOP).await;
+                    }
+                });
+                Ok(text(202, "lingering"))
+            }
+            // Passes a request on with a body that never ends.
+            "pour" => pour(request).await,
+            // Takes the answer, and sends no piece of it on.
+            "swallow" => {
+                let (output, nothing) = wit_stream::new();
+                let answer = pass_on(request).await?;
+                let (read, end_of_read) = wit_future::new(|| Ok(()));
+                let (body, trailers) = Response::consume_body(answer, end_of_read);
+                let (answer, _sent) = Response::new(Fields::new(), Some(nothing), trailers);
+                spawn_local(async move {
+                    monotonic_clock::wait_for(u64::MAX).await;
+                    drop((body, read, output));
+                });
+                Ok(answer)
+            }
             // Gives up what it has passed on.
             "drop" => {
                 drop(pass_on(request));
@@ -208,13 +240,27 @@ async fn read(request: Request) -> Result<Response, ErrorCode> {
     passed(pass_on(request).await?)
 }
 
+/// Creates a request without a body.
+fn empty(path: &str) -> Request {
+    let (_, no_trailers) = wit_future::new(|| Ok(None));
+    let (request, _sent) = Request::new(Fields::new(), None, no_trailers, None);
+    let _ = request.set_path_with_query(Some(path));
+    request
+}
+
+async fn pour(request: Request) -> Result<Response, ErrorCode> {
+    let request = rebuilt(request, |_| {
+        let (mut output, poured) = wit_stream::new();
+        spawn_local(async move { while output.write_all(vec![b'x'; CHUNK]).await.is_empty() {} });
+        poured
+    });
+    passed(pass_on(request).await?)
+}
+
 async fn many(count: u32) -> Result<Response, ErrorCode> {
     let (mut results, mut sent) = (String::new(), Vec::new());
     for _ in 0..count {
-        let (_, no_trailers) = wit_future::new(|| Ok(None));
-        let (request, _sent) = Request::new(Fields::new(), None, no_trailers, None);
-        let _ = request.set_path_with_query(Some("/wait?milliseconds=300"));
-        sent.push(pass_on(request));
+        sent.push(pass_on(empty("/wait?milliseconds=300")));
     }
     for answer in futures::future::join_all(sent).await {
         results += &match answer {

@@ -2,6 +2,7 @@
 //! and in bad ones; the query has numbers.
 #![cfg(target_arch = "wasm32")]
 
+mod abuse;
 mod bindings;
 mod faults;
 mod streams;
@@ -58,9 +59,10 @@ impl incoming_handler::Guest for Component {
             "ask" => ask(exchange),
             "leave" => leave(exchange),
             name => {
-                if let Some(exchange) =
-                    streams::answer(name, exchange).and_then(|exchange| faults::answer(name, exchange))
-                {
+                let unknown = streams::answer(name, exchange)
+                    .and_then(|exchange| faults::answer(name, exchange))
+                    .and_then(|exchange| abuse::answer(name, exchange));
+                if let Some(exchange) = unknown {
                     exchange.text(404, "not found");
                 }
             }

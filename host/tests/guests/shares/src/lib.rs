@@ -3,6 +3,7 @@
 #![cfg(target_arch = "wasm32")]
 
 mod bindings;
+mod faults;
 
 use std::cell::{Cell, RefCell};
 use std::hint::black_box;
@@ -90,7 +91,12 @@ impl Guest for Component {
             "use" => text(take().await),
             "write" => text(write()),
             "notes" => text(notes()),
-            _ => text("nothing".to_owned()),
+            _ => {
+                return match faults::fault(&name, &words, request).await {
+                    Ok(answer) => answer,
+                    Err(_) => Ok(text("nothing".to_owned())),
+                };
+            }
         })
     }
 }
