@@ -1,7 +1,7 @@
 //! Counts the ends of relayed streams and futures that are in a store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
 use futures::task::AtomicWaker;
@@ -42,6 +42,8 @@ struct Counts {
     results: AtomicUsize,
     /// The bytes of long items that have left the store and that nobody has read yet.
     held: AtomicUsize,
+    /// Whether the store is lost before its call has ended.
+    is_cut: AtomicBool,
     task: AtomicWaker,
 }
 
@@ -49,6 +51,12 @@ impl Ends {
     /// Returns how many ends the store holds.
     pub fn open(&self) -> usize {
         self.0.all.load(SeqCst)
+    }
+
+    /// Records that the store is about to be dropped before its call has ended, so that readers of its streams learn that they have not got
+    /// everything.
+    pub fn cut(&self) {
+        self.0.is_cut.store(true, SeqCst);
     }
 
     /// Resolves when the store holds no end of a stream or future that its own call has returned. Only the task that polled last is woken.
@@ -81,6 +89,11 @@ impl Ends {
 }
 
 impl EndGuard {
+    /// Returns whether the store is lost before its call has ended.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.ends.0.is_cut.load(SeqCst)
+    }
+
     /// Counts `bytes` of items that leave the store until the returned guard is dropped. `limit` bounds all of them together.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 
 use std::any::{Any, TypeId};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll, ready};
 
 use tokio::sync::mpsc;
@@ -17,6 +19,12 @@ use wasmtime::{AsContextMut as _, StoreContextMut};
 use crate::ends::{EndGuard, Ends, Role};
 use crate::item::{Chunk, Item};
 use crate::outside::{LooseEnd, Outside};
+
+/// The error that a stream ends before its writer has ended it, because the call in another compartment that wrote it has failed. It traps the
+/// reader: a stream has no other way to tell, and what is cut off must not look complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a stream was read that another compartment's call should have written, and that call has failed")]
+pub struct StreamCut;
 
 /// The chunks that wait between two stores for each stream. The reader's store can hold one more.
 pub const QUEUED_CHUNKS: usize = 1;
@@ -43,8 +51,9 @@ pub(crate) fn leave<T: Item, D: 'static>(
         Err(reader) => reader,
     };
     let (sender, chunks) = mpsc::channel(QUEUED_CHUNKS);
-    reader.pipe(store, Sink { sender: PollSender::new(sender), guard: Some(guard) })?;
-    Ok(Box::new(Relayed { chunks, chunk: Chunk::default(), passed: Vec::new() }))
+    let is_cut = Arc::<AtomicBool>::default();
+    reader.pipe(store, Sink { sender: PollSender::new(sender), guard: Some(guard), is_cut: is_cut.clone() })?;
+    Ok(Box::new(Relayed { chunks, chunk: Chunk::default(), is_cut, passed: Vec::new() }))
 }
 
 /// The host's end of a stream in the writer's store.
@@ -52,6 +61,16 @@ struct Sink<T> {
     sender: PollSender<Chunk<T>>,
     /// Dropped as soon as the reader is gone.
     guard: Option<EndGuard>,
+    is_cut: Arc<AtomicBool>,
+}
+
+impl<T> Drop for Sink<T> {
+    /// Tells the reader, before the queue closes, whether its writer has ended the stream or was lost with its store.
+    fn drop(&mut self) {
+        if self.guard.as_ref().is_some_and(EndGuard::is_cut) {
+            self.is_cut.store(true, SeqCst);
+        }
+    }
 }
 
 impl<T: Item, D: 'static> StreamConsumer<D> for Sink<T> {
@@ -88,6 +107,8 @@ struct Relayed<T> {
     chunks: mpsc::Receiver<Chunk<T>>,
     /// The rest of the last chunk.
     chunk: Chunk<T>,
+    /// Whether the stream ends without its writer, once the queue is closed.
+    is_cut: Arc<AtomicBool>,
     /// The stores that the stream has passed through. Their calls last as long as the stream.
     passed: Vec<EndGuard>,
 }
@@ -117,12 +138,13 @@ impl<T: Item, D: 'static> StreamProducer<D> for Inlet<T> {
         mut destination: Destination<'a, T, VecBuffer<T>>,
         finish: bool,
     ) -> Poll<wasmtime::Result<StreamResult>> {
-        let Relayed { chunks, chunk, .. } = &mut self.relayed;
+        let Relayed { chunks, chunk, is_cut, .. } = &mut self.relayed;
         if chunk.items.len() == 0 {
             match chunks.poll_recv(context) {
                 Poll::Pending if finish => return Poll::Ready(Ok(StreamResult::Cancelled)),
                 received => match ready!(received) {
                     Some(next) => *chunk = next,
+                    None if is_cut.load(SeqCst) => return Poll::Ready(Err(StreamCut.into())),
                     None => return Poll::Ready(Ok(StreamResult::Dropped)),
                 },
             }

@@ -146,6 +146,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(instance) = self.instance.take() {
             self.compartment.count_dropped(self.drop_reason, 1);
+            instance.state().ends().cut();
             drop(instance);
         }
         self.compartment.counters.running.fetch_sub(1, Relaxed);

@@ -447,6 +447,9 @@ impl Compartment {
         end: Option<EarlyEnd>,
         error: wasmtime::Error,
     ) -> DropReason {
+        for task in running.keys() {
+            instance.view(*task, |state| state.ends().cut());
+        }
         let fault = match end {
             Some(EarlyEnd::CutOff) => {
                 for (_, request) in running.drain() {
