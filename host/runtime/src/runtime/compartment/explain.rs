@@ -10,6 +10,7 @@ use crate::store::{CallContext, CallError, CalleeError, FailureReport, LimitHit,
 use watertight_engine::Backtrace;
 use watertight_model::ids::ModuleName;
 use watertight_relay::ends::{MAX_ENDS, TooManyEnds, TooMuchHeld};
+use watertight_relay::stream::StreamCut;
 use watertight_telemetry::logged_path;
 
 impl Compartment {
@@ -39,6 +40,11 @@ impl Compartment {
             }
             (None, None) if watertight_engine::is_out_of_room(error) => {
                 CallError::NoRoom { compartment: self.name.clone() }
+            }
+            // Caller and callee have one deadline, and the callee was ended first.
+            (None, None) if error.is::<StreamCut>() && call.deadline.has_passed() => {
+                let limit = call.deadline.stream_limit().unwrap_or(TimeLimit::Request(self.limits.request));
+                CallError::Deadline { module, limit }
             }
             (None, None) => self.trapped(&stack, error.root_cause().to_string(), module, failure.as_ref()),
         };
