@@ -1,24 +1,36 @@
 //! Tests of the streams of a module that owns its routes: all orders as NDJSON, and their changes as server-sent events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use reqwest::Response;
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use watertight_telemetry::table;
 use watertight_testkit::admin::Operator;
 use watertight_testkit::builds::with_build_id;
 use watertight_testkit::client::{client, send};
 use watertight_testkit::host::{Host, component, folder};
+use watertight_testkit::process::Holdings;
 use watertight_testkit::setup::Setup;
 
+use crate::scrape::Scrape;
 use crate::shop::{card, draft};
 
-/// The number of orders of the export, and of clients that follow events.
+owned_routes! {
+    async fn followers_miss_no_order_through_three_swaps;
+    async fn an_export_of_many_orders_takes_little_memory;
+}
+
+/// The number of orders of the export.
 const ORDERS: usize = 100_000;
+/// The number of clients that follow events, unless the environment variable below sets another number.
 const FOLLOWERS: usize = 100;
+const FOLLOWERS_VARIABLE: &str = "FOLLOWERS";
+/// The number of followers on an instance, where followers can share one.
+const CONCURRENT: usize = 200;
 /// The number of orders that are placed before each swap.
 const BETWEEN: usize = 10;
 /// The number of times that an order is tried while the database is busy.
@@ -114,16 +126,35 @@ async fn place(host: &Host, customer: &str) -> Value {
     panic!("the database was busy {ATTEMPTS} times")
 }
 
-#[tokio::test]
-async fn followers_miss_no_order_through_three_swaps() {
-    let app = Setup::OWNED.shop_with("[http]\ndrain = \"1s\"");
+/// Returns settings with room for so many followers twice: those that connect again, and those whose calls are still about to end. The
+/// time to drain is short, so that swaps cut followers off.
+fn room(followers: usize) -> String {
+    let room = 2 * followers + 256;
+    format!(
+        "[http]\ndrain = \"1s\"\nin_flight = {room}\nconnections = {room}\n\
+         [defaults.limits]\ncalls = {room}\n[defaults.instances]\nconcurrent = {CONCURRENT}\n"
+    )
+}
+
+/// Returns the number of instances that a host has, of all modules, and the size of its memory in bytes.
+async fn held(host: &Host) -> (f64, u64) {
+    let metrics = Scrape::read(&send(client().get(host.admin_url("/metrics"))).await.expect(200).text);
+    let instances = metrics.sum(&table::INSTANCES_MADE, &[]) - metrics.sum(&table::INSTANCES_DROPPED, &[]);
+    (instances, Holdings::of(host.process()).unwrap().resident)
+}
+
+async fn followers_miss_no_order_through_three_swaps(setup: Setup) {
+    let number = env::var(FOLLOWERS_VARIABLE).map_or(FOLLOWERS, |text| text.parse().unwrap());
+    let app = setup.shop_with(&room(number));
     let host = app.launch().start();
     place(&host, "before").await;
+    let (_, before) = held(&host).await;
     let (ready, mut is_ready) = unbounded_channel();
-    let followers: Vec<_> = (0..FOLLOWERS)
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let followers: Vec<_> = (0..number)
         .map(|_| Follower {
             url: host.url("/orders/events"),
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            client: client.clone(),
             last: None,
             orders: BTreeMap::new(),
             generations: BTreeSet::new(),
@@ -131,11 +162,16 @@ async fn followers_miss_no_order_through_three_swaps() {
         })
         .map(|follower| tokio::spawn(follower.follow()))
         .collect();
-    for _ in 0..FOLLOWERS {
+    let begin = Instant::now();
+    for _ in 0..number {
         is_ready.recv().await.unwrap();
     }
+    let connected = begin.elapsed();
+    let (instances, after) = held(&host).await;
+    let each = after.saturating_sub(before) / (number as u64 * 1024);
+    eprintln!("{setup:?}: {number} followers in {connected:?}, {instances} instances, {each} KiB for each follower");
 
-    let built = fs::read(component("orders-http")).unwrap();
+    let built = fs::read(component(setup.orders())).unwrap();
     let mut placed = BTreeMap::new();
     let mut keep = |order: Value| placed.insert(order["id"].as_str().unwrap().to_owned(), order);
     for swap in 1..=3 {
@@ -145,14 +181,18 @@ async fn followers_miss_no_order_through_three_swaps() {
         let (operator, build) = (Operator::of(&host), with_build_id(&built, &swap.to_string()));
         let swapped = tokio::task::spawn_blocking(move || operator.swapped("orders", &build)).await.unwrap();
         assert_eq!(swapped, swap + 1);
+        let begin = Instant::now();
         // Some orders are placed while the followers of the generation before are told to go.
         for _ in 0..BETWEEN {
             keep(place(&host, "eve").await);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        for _ in 0..FOLLOWERS {
+        for _ in 0..number {
             is_ready.recv().await.unwrap();
         }
+        let (instances, after) = held(&host).await;
+        let (all, more) = (begin.elapsed(), after.saturating_sub(before) >> 20);
+        eprintln!("swap {swap}: all follow again after {all:?}, {instances} instances, {more} MiB more than before");
     }
     keep(place(&host, LAST).await);
     for follower in followers {
@@ -162,11 +202,10 @@ async fn followers_miss_no_order_through_three_swaps() {
     }
 }
 
-#[tokio::test]
-async fn an_export_of_many_orders_takes_little_memory() {
+async fn an_export_of_many_orders_takes_little_memory(setup: Setup) {
     let state = folder();
     let state = state.path().join("state");
-    let app = Setup::OWNED.shop_with("");
+    let app = setup.shop_with("");
     app.launch().state(&state).start().kill();
     rusqlite::Connection::open(state.join("data/orders.db")).unwrap().execute_batch(MANY).unwrap();
 
@@ -179,6 +218,7 @@ async fn an_export_of_many_orders_takes_little_memory() {
     let before = peak(&process);
     let whole = export(&host).await;
     let more = peak(&process) - before;
+    eprintln!("{setup:?}: the export has {whole} bytes, and the host needed {more} more for it");
     assert!(more < ROOM && whole > 5 * ROOM, "the export has {whole} bytes, and the host needed {more} more for it");
 }
 
