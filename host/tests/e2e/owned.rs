@@ -145,13 +145,25 @@ async fn held(host: &Host) -> (f64, u64) {
     (instances, Holdings::of(host.process()).unwrap().resident)
 }
 
-/// Waits until this number of streams have begun. Fails if one of the followers does.
-async fn until_all_follow(number: usize, ready: &mut UnboundedReceiver<()>, followers: &mut JoinSet<Follower>) {
+/// Waits until this number of streams have begun. If a follower fails, fails with what the host has counted as failed or cut off.
+async fn until_all_follow(
+    host: &Host,
+    number: usize,
+    ready: &mut UnboundedReceiver<()>,
+    followers: &mut JoinSet<Follower>,
+) {
     for _ in 0..number {
-        tokio::select! {
-            ready = ready.recv() => ready.unwrap(),
-            ended = followers.join_next() => panic!("a follower ended early: {:?}", ended.unwrap().err()),
-        }
+        let ended = tokio::select! {
+            ready = ready.recv() => {
+                ready.unwrap();
+                continue;
+            }
+            ended = followers.join_next() => ended.unwrap().err(),
+        };
+        let metrics = send(client().get(host.admin_url("/metrics"))).await.expect(200).text;
+        let told = |line: &&str| !line.ends_with(" 0") && (line.contains("cut_off") || line.contains("call_errors"));
+        let counted: Vec<_> = metrics.lines().filter(|line| !line.starts_with('#')).filter(told).collect();
+        panic!("a follower ended early: {ended:?}\n{}", counted.join("\n"));
     }
 }
 
@@ -175,7 +187,7 @@ async fn followers_miss_no_order_through_three_swaps(setup: Setup) {
         .map(Follower::follow)
         .collect();
     let begin = Instant::now();
-    until_all_follow(number, &mut is_ready, &mut followers).await;
+    until_all_follow(&host, number, &mut is_ready, &mut followers).await;
     let connected = begin.elapsed();
     let (instances, after) = held(&host).await;
     let each = after.saturating_sub(before) / (number as u64 * 1024);
@@ -200,7 +212,7 @@ async fn followers_miss_no_order_through_three_swaps(setup: Setup) {
             keep(place(&host, "eve").await);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        until_all_follow(number, &mut is_ready, &mut followers).await;
+        until_all_follow(&host, number, &mut is_ready, &mut followers).await;
         let (instances, after) = held(&host).await;
         let (all, more) = (begin.elapsed(), after.saturating_sub(before) >> 20);
         eprintln!("swap {swap}: all follow again after {all:?}, {instances} instances, {more} MiB more than before");
