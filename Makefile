@@ -31,10 +31,10 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Other builds of the shop's modules: in other languages, with a payment provider over HTTP, and with routes of their own.
-BUILDS := notifications-go notifications-js orders-http payments-http
+BUILDS := notifications-go notifications-js orders-http orders-http-p3 payments-http
 # The builds that run against the suite of their contract: the module with the contract's name, and others. The test `grants` covers
 # payments-http instead, because it needs a provider.
-SUITED := $(patsubst wit/%/suite/,%,$(wildcard wit/*/suite/)) notifications-go notifications-js orders-http
+SUITED := $(patsubst wit/%/suite/,%,$(wildcard wit/*/suite/)) notifications-go notifications-js orders-http orders-http-p3
 # The packages of the Rust modules.
 NATIVE := $(patsubst %,-p %,$(shell sed -n 's/^name = "\(.*\)"$$/\1/p' modules/*/Cargo.toml))
 

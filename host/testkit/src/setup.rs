@@ -69,8 +69,20 @@ impl Setup {
     pub const GO: Self = Self { notifications: "notifications-go", ..Self::TOGETHER };
     /// The shop's module of notifications is written in JavaScript.
     pub const JAVASCRIPT: Self = Self { notifications: "notifications-js", ..Self::TOGETHER };
-    /// The shop's module of orders owns its routes.
+    /// The shop's module of orders owns its routes, as a handler of `wasi:http` 0.2.
     pub const OWNED: Self = Self { orders: "orders-http", ..Self::TOGETHER };
+    /// The shop's module of orders owns its routes, as a handler of `wasi:http` 0.3. The host gives it a compartment of its own.
+    pub const OWNED_P3: Self = Self { orders: "orders-http-p3", ..Self::TOGETHER };
+
+    /// Returns whether the shop's module of orders owns its routes.
+    pub fn owns_routes(self) -> bool {
+        matches!(self, Self::OWNED | Self::OWNED_P3)
+    }
+
+    /// Returns the name of the component that the shop runs as its module of orders.
+    pub fn orders(self) -> &'static str {
+        self.orders
+    }
 
     /// Creates the settings for starting a host with the shop in this setup.
     pub fn shop(self) -> Launch {

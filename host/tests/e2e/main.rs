@@ -56,13 +56,23 @@ macro_rules! placements_and_languages {
     };
 }
 
+/// Defines a test for each case with orders that own their routes, in each version of `wasi:http`.
+macro_rules! owned_routes {
+    ($($cases:tt)*) => {
+        mod owned {
+            in_setup! { OWNED; $($cases)* }
+        }
+        mod owned_p3 {
+            in_setup! { OWNED_P3; $($cases)* }
+        }
+    };
+}
+
 /// Defines a test for each case in every setup: each placement, each language, and with orders that own their routes.
 macro_rules! every_setup {
     ($($cases:tt)*) => {
         placements_and_languages! { $($cases)* }
-        mod owned {
-            in_setup! { OWNED; $($cases)* }
-        }
+        owned_routes! { $($cases)* }
     };
 }
 

@@ -1,24 +1,38 @@
 //! Tests of the streams of a module that owns its routes: all orders as NDJSON, and their changes as server-sent events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{env, fs};
 
+use futures::future::join_all;
 use reqwest::Response;
 use serde_json::Value;
-use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
+use watertight_telemetry::table;
 use watertight_testkit::admin::Operator;
 use watertight_testkit::builds::with_build_id;
 use watertight_testkit::client::{client, send};
 use watertight_testkit::host::{Host, component, folder};
+use watertight_testkit::process::Holdings;
 use watertight_testkit::setup::Setup;
 
+use crate::scrape::Scrape;
 use crate::shop::{card, draft};
 
-/// The number of orders of the export, and of clients that follow events.
+owned_routes! {
+    async fn followers_miss_no_order_through_three_swaps;
+    async fn an_export_of_many_orders_takes_little_memory;
+}
+
+/// The number of orders of the export.
 const ORDERS: usize = 100_000;
+/// The number of clients that follow events, unless the environment variable below sets another number.
 const FOLLOWERS: usize = 100;
+const FOLLOWERS_VARIABLE: &str = "FOLLOWERS";
+/// The number of followers on an instance, where followers can share one.
+const CONCURRENT: usize = 200;
 /// The number of orders that are placed before each swap.
 const BETWEEN: usize = 10;
 /// The number of times that an order is tried while the database is busy.
@@ -114,59 +128,106 @@ async fn place(host: &Host, customer: &str) -> Value {
     panic!("the database was busy {ATTEMPTS} times")
 }
 
-#[tokio::test]
-async fn followers_miss_no_order_through_three_swaps() {
-    let app = Setup::OWNED.shop_with("[http]\ndrain = \"1s\"");
+/// Returns settings with room for so many followers, and for requests beside them. A follower may connect again before its connection is
+/// free, so each has two. The time to drain is short, so that swaps end streams.
+fn room(followers: usize) -> String {
+    let (room, connections) = (followers + 256, 2 * followers + 512);
+    format!(
+        "[http]\ndrain = \"1s\"\nin_flight = {room}\nconnections = {connections}\n\
+         [defaults.limits]\ncalls = {room}\n[defaults.instances]\nconcurrent = {CONCURRENT}\n"
+    )
+}
+
+/// Returns the number of instances that a host has, of all modules, and the size of its memory in bytes.
+async fn held(host: &Host) -> (f64, u64) {
+    let metrics = Scrape::read(&send(client().get(host.admin_url("/metrics"))).await.expect(200).text);
+    let instances = metrics.sum(&table::INSTANCES_MADE, &[]) - metrics.sum(&table::INSTANCES_DROPPED, &[]);
+    (instances, Holdings::of(host.process()).unwrap().resident)
+}
+
+/// Waits until this number of streams have begun. If a follower fails, fails with what the host has counted as failed or cut off.
+async fn until_all_follow(
+    host: &Host,
+    number: usize,
+    ready: &mut UnboundedReceiver<()>,
+    followers: &mut JoinSet<Follower>,
+) {
+    for _ in 0..number {
+        let ended = tokio::select! {
+            ready = ready.recv() => {
+                ready.unwrap();
+                continue;
+            }
+            ended = followers.join_next() => ended.unwrap().err(),
+        };
+        let metrics = send(client().get(host.admin_url("/metrics"))).await.expect(200).text;
+        let told = |line: &&str| !line.ends_with(" 0") && (line.contains("cut_off") || line.contains("call_errors"));
+        let counted: Vec<_> = metrics.lines().filter(|line| !line.starts_with('#')).filter(told).collect();
+        panic!("a follower ended early: {ended:?}\n{}", counted.join("\n"));
+    }
+}
+
+async fn followers_miss_no_order_through_three_swaps(setup: Setup) {
+    let number = env::var(FOLLOWERS_VARIABLE).map_or(FOLLOWERS, |text| text.parse().unwrap());
+    let app = setup.shop_with(&room(number));
     let host = app.launch().start();
     place(&host, "before").await;
+    let (_, before) = held(&host).await;
     let (ready, mut is_ready) = unbounded_channel();
-    let followers: Vec<_> = (0..FOLLOWERS)
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let mut followers: JoinSet<_> = (0..number)
         .map(|_| Follower {
             url: host.url("/orders/events"),
-            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            client: client.clone(),
             last: None,
             orders: BTreeMap::new(),
             generations: BTreeSet::new(),
             ready: ready.clone(),
         })
-        .map(|follower| tokio::spawn(follower.follow()))
+        .map(Follower::follow)
         .collect();
-    for _ in 0..FOLLOWERS {
-        is_ready.recv().await.unwrap();
-    }
+    let begin = Instant::now();
+    until_all_follow(&host, number, &mut is_ready, &mut followers).await;
+    let connected = begin.elapsed();
+    let (instances, after) = held(&host).await;
+    let each = after.saturating_sub(before) / (number as u64 * 1024);
+    assert!(setup != Setup::OWNED_P3 || instances < (number / 4) as f64, "{instances} for {number} followers");
+    eprintln!("{setup:?}: {number} followers in {connected:?}, {instances} instances, {each} KiB for each follower");
 
-    let built = fs::read(component("orders-http")).unwrap();
+    let built = fs::read(component(setup.orders())).unwrap();
     let mut placed = BTreeMap::new();
-    let mut keep = |order: Value| placed.insert(order["id"].as_str().unwrap().to_owned(), order);
+    let mut keep = |order: Value| {
+        placed.insert(order["id"].as_str().unwrap().to_owned(), order);
+    };
     for swap in 1..=3 {
-        for _ in 0..BETWEEN {
-            keep(place(&host, "ada").await);
-        }
+        // These orders are placed at the same time, by requests that share instances with the followers where they can.
+        let orders = join_all((0..BETWEEN).map(|_| place(&host, "ada"))).await;
+        orders.into_iter().for_each(&mut keep);
         let (operator, build) = (Operator::of(&host), with_build_id(&built, &swap.to_string()));
         let swapped = tokio::task::spawn_blocking(move || operator.swapped("orders", &build)).await.unwrap();
         assert_eq!(swapped, swap + 1);
+        let begin = Instant::now();
         // Some orders are placed while the followers of the generation before are told to go.
         for _ in 0..BETWEEN {
             keep(place(&host, "eve").await);
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        for _ in 0..FOLLOWERS {
-            is_ready.recv().await.unwrap();
-        }
+        until_all_follow(&host, number, &mut is_ready, &mut followers).await;
+        let (instances, after) = held(&host).await;
+        let (all, more) = (begin.elapsed(), after.saturating_sub(before) >> 20);
+        eprintln!("swap {swap}: all follow again after {all:?}, {instances} instances, {more} MiB more than before");
     }
     keep(place(&host, LAST).await);
-    for follower in followers {
-        let follower = follower.await.unwrap();
+    for follower in followers.join_all().await {
         assert_eq!(follower.orders, placed);
         assert_eq!(follower.generations.into_iter().collect::<Vec<_>>(), ["1", "2", "3", "4"]);
     }
 }
 
-#[tokio::test]
-async fn an_export_of_many_orders_takes_little_memory() {
+async fn an_export_of_many_orders_takes_little_memory(setup: Setup) {
     let state = folder();
     let state = state.path().join("state");
-    let app = Setup::OWNED.shop_with("");
+    let app = setup.shop_with("");
     app.launch().state(&state).start().kill();
     rusqlite::Connection::open(state.join("data/orders.db")).unwrap().execute_batch(MANY).unwrap();
 
@@ -179,6 +240,7 @@ async fn an_export_of_many_orders_takes_little_memory() {
     let before = peak(&process);
     let whole = export(&host).await;
     let more = peak(&process) - before;
+    eprintln!("{setup:?}: the export has {whole} bytes, and the host needed {more} more for it");
     assert!(more < ROOM && whole > 5 * ROOM, "the export has {whole} bytes, and the host needed {more} more for it");
 }
 

@@ -22,9 +22,10 @@ const MAX_NAME: usize = 128;
 /// The name of the problem that a request's body could not be read.
 const BODY_CUT_OFF: &str = "body-cut-off";
 
-/// Marks the answer to a request whose body could not be read. The host knows why and answers better: with 408 or 413, for instance.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct UnreadBody;
+/// The body of a request could not be read to its end. The component answers with an error: the host knows why, and tells the client by
+/// 408 or 413, for instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnreadBody;
 
 /// An answer that is not what was asked for, without the id of its request. [`answer`] completes it.
 #[derive(Debug, Clone)]
@@ -204,11 +205,14 @@ impl IntoResponse for Problem {
 }
 
 /// Answers a request with a router. Writes the details of problems, with the id of the request.
-pub(crate) async fn answer(router: axum::Router, request: Request) -> Response {
+pub(crate) async fn answer(router: axum::Router, request: Request) -> Result<Response, UnreadBody> {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
     let is_head = *request.method() == Method::HEAD;
     let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return Ok(response) };
+    if problem.0.name == BODY_CUT_OFF {
+        return Err(UnreadBody);
+    }
     let status = response.status();
     let body = problem.details(&id);
     let headers = response.headers_mut();
@@ -216,11 +220,8 @@ pub(crate) async fn answer(router: axum::Router, request: Request) -> Response {
     headers.extend(problem.0.header.clone());
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CONTENT_LENGTH, body.len().into());
-    if problem.0.name == BODY_CUT_OFF {
-        response.extensions_mut().insert(UnreadBody);
-    }
     *response.body_mut() = if is_head { Body::empty() } else { Body::from(body) };
-    response
+    Ok(response)
 }
 
 /// Completes the headers that belong to a status.

@@ -8,8 +8,8 @@ use axum::http::{HeaderName, HeaderValue, Method, Request, Uri};
 use axum::response::Response;
 use futures::future::{BoxFuture, ready};
 use serde_json::Value;
-use shop_orders_http::app::App;
-use shop_orders_http::routes::{answer, router};
+use shop_orders_routes::app::App;
+use shop_orders_routes::routes::{answer, router};
 
 use crate::world::Shop;
 
@@ -47,7 +47,7 @@ impl Client {
             let name = HeaderName::from_bytes(name.to_ascii_lowercase().as_bytes()).unwrap();
             request.headers_mut().append(name, HeaderValue::from_bytes(value).unwrap());
         }
-        answer(self.router.clone(), request).await
+        answer(self.router.clone(), request).await.unwrap()
     }
 
     /// Sends a GET request.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
 use crate::app::App;
+pub use crate::problem::UnreadBody;
 use crate::problem::{self, Fault, Problem};
 use crate::{events, export, input, read, write};
 
@@ -33,7 +34,11 @@ pub fn router(app: App) -> Router {
 }
 
 /// Answers a request with the router. Writes the bodies of what fails, with the id of the request.
-pub async fn answer(router: Router, request: Request) -> Response {
+///
+/// # Errors
+///
+/// The body of the request could not be read to its end.
+pub async fn answer(router: Router, request: Request) -> Result<Response, UnreadBody> {
     problem::answer(router, request).await
 }
 

@@ -126,7 +126,8 @@ pub(crate) async fn json(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>,
         if bytes.is_empty() && !data.is_empty() {
             check_media(headers)?;
         }
-        let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        // The upper bound is the declared length. wasip3 gives no lower one.
+        let declared = body.size_hint().upper().map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         if declared.max(bytes.len() + data.len()) > MAX_BODY {
             return Err(Problem::body_too_large(MAX_BODY));
         }
