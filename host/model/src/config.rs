@@ -243,6 +243,7 @@ fn read(
     doubts.routes = found.partial_routes;
     doubts.mounts = found.partial_mounts;
     doubts.middlewares = found.partial_middlewares;
+    doubts.middlewares_are_unknown = found.has_unreadable;
     let (listen, admin, probe) = addresses(&app, overrides, &source);
     let state = overrides.state.clone().unwrap_or_else(|| folders.root.join(app.state.as_deref().unwrap_or(STATE)));
 

@@ -37,7 +37,7 @@ pub use call::{
 };
 pub use callee::{CALLEE_GRACE, CalleeAnswer, CalleeRequest, CalleeTask, Values};
 pub use deadline::{CLIENT_GRACE, Deadline, StreamDeadline, TimeLimit};
-pub use downstream::{BodyFault, CutAnswer, Downstream, MAX_PASSED_ON, PassedBody, PassingOn, RequestBody};
+pub use downstream::{BodyFault, CutAnswer, Downstream, KeptBody, MAX_PASSED_ON, PassedBody, PassingOn, RequestBody};
 pub use failure::FailureReport;
 pub use limits::{CpuAccount, CpuMeter, LimitHit, Tick};
 pub use local::{SharedData, StoreState};

@@ -158,6 +158,11 @@ impl Case {
         Ok(read(try_ask(host.listen(), version, request.body(flowing).unwrap()).await?).await)
     }
 
+    /// Whether the answer is or may be cut off.
+    pub(crate) fn may_be_cut(&self) -> bool {
+        self.cut || self.or_cut
+    }
+
     /// Lists what is wrong with the answer.
     pub(crate) fn faults(&self, answer: &Answer) -> Vec<String> {
         let mut faults = Vec::new();

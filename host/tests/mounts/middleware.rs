@@ -220,3 +220,19 @@ async fn the_example_checks_signatures_and_adds_headers() {
         assert_eq!(elsewhere.header("x-content-type-options"), "nosniff");
     }
 }
+
+/// What a middleware keeps of an answer ends with its call.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_a_middleware_keeps_ends_with_its_call() {
+    let host = app("").launch().start();
+    for version in VERSIONS {
+        for path in ["/web/trickle?pieces=100000&millis=10", "/three/trickle/100000/10"] {
+            for _ in 0..10 {
+                let keep = start(version, "GET", path).header("x-middleware", "keep").body(Body::empty()).unwrap();
+                read(ask(host.listen(), version, keep).await).await.expect(203);
+            }
+        }
+    }
+    until_idle(&host, 1).await;
+    whole(host.listen(), axum::http::Version::HTTP_11, "/web/hello").await.expect(200);
+}

@@ -17,7 +17,7 @@ use super::details::Failure;
 use super::head;
 use super::mount::{HandledRequest, host_of};
 use super::panics::catch_panic;
-use super::server::{Connection, RequestBody};
+use super::server::{Connection, RequestBody, content_length};
 use super::{Answer, Answerer, DataListener, Entry, InFlightPermit, is_mounted};
 use watertight_runtime::runtime::{Generation, HandlerPlace};
 use watertight_runtime::store::{CutAnswer, Downstream, PassedBody, RequestBody as PassedRequestBody};
@@ -80,7 +80,8 @@ impl Downstream for Passage {
     fn answer(self: Arc<Self>, request: Request<PassedRequestBody>) -> BoxFuture<'static, Response<PassedBody>> {
         let passage = Self::clone(&self);
         let work = async move {
-            let mut request = request.map(|body| RequestBody::passed_on(body, passage.connection.clone()));
+            let length = content_length(request.headers());
+            let mut request = request.map(|body| RequestBody::passed_on(body, length, passage.connection.clone()));
             // WASI keeps the host out of the headers, where HTTP/1.1 has it.
             let host = host_of(request.uri());
             request.headers_mut().insert(header::HOST, host);

@@ -2,13 +2,20 @@
 //!
 //! Such a call is refused, as when its queue is full. It does not wait in the queue, because the module's own limit lets it in.
 
-use super::AppGraph;
+use std::num::NonZeroU32;
+
+use super::{AppGraph, Compartment};
+use watertight_component::profile::Profile;
 use watertight_model::config::AppConfig;
 use watertight_model::problem::{Code, Problem};
 
-/// Returns a note for each compartment whose `limits.calls` exceeds the number of calls that its engine has room for.
+/// Returns a note for each compartment whose `limits.calls` needs more instances than its engine has room for.
 pub fn room_notes(config: &AppConfig, graph: &AppGraph) -> Vec<Problem> {
-    let crowded = graph.compartments.iter().filter(|one| one.limits.calls > one.profile.limits().calls);
+    let instances = |one: &Compartment| {
+        let shared = one.instances.shared_by().filter(|_| one.profile == Profile::Async);
+        one.limits.calls.div_ceil(shared.map_or(1, NonZeroU32::get))
+    };
+    let crowded = graph.compartments.iter().filter(|one| instances(one) > one.profile.limits().calls);
     let note = crowded.map(|one| {
         let (name, calls, profile, room) = (&one.name, one.limits.calls, one.profile.as_str(), one.profile.limits().calls);
         let message = format!(

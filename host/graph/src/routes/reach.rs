@@ -157,10 +157,15 @@ impl Notes<'_> {
             return;
         };
         let is_shared = |mount: &Mount| mount.version == HandlerVersion::P3;
+        let is_middleware = |module: &ModuleName| self.routes.middlewares().iter().any(|one| one.module == *module);
         let missing = match instances.mode {
             InstanceMode::Fresh => "with `mode = \"fresh\"`, each call has new instances",
-            InstanceMode::Reuse if modules.iter().any(|module| self.mounts(module).any(is_shared)) => return,
-            InstanceMode::Reuse => "no mount uses a handler of WASI 0.3 in it",
+            InstanceMode::Reuse
+                if modules.iter().any(|module| self.mounts(module).any(is_shared) || is_middleware(module)) =>
+            {
+                return;
+            }
+            InstanceMode::Reuse => "no mount and no middleware uses a handler of WASI 0.3 in it",
         };
         let message = format!("no requests share an instance of compartment `{name}`: {missing}");
         let note = Problem::new(Code::Unreached, message).file(&self.config.manifest).line(config.line);

@@ -35,6 +35,8 @@ pub struct UncertainParts {
     pub mounts: Vec<MountConfig>,
     /// Middlewares with faults. Their modules are known. Another part with a fault has its default value.
     pub middlewares: Vec<MiddlewareConfig>,
+    /// Whether it is unknown which modules are middlewares.
+    pub(super) middlewares_are_unknown: bool,
 }
 
 /// A route with faults. Its function is known; a route whose function is unknown has no such entry.
@@ -67,7 +69,9 @@ impl UncertainParts {
             Code::UndeclaredCall | Code::MissingExport | Code::Ambiguous => {
                 let is_middleware =
                     |module: &ModuleName| self.middlewares.iter().any(|one| one.module.value == *module);
-                module.is_some_and(|module| self.calls.contains(module) || is_middleware(module))
+                let passes = problem.interface.as_ref().is_some_and(|name| name.unversioned() == "wasi:http/handler");
+                (passes && self.middlewares_are_unknown)
+                    || module.is_some_and(|module| self.calls.contains(module) || is_middleware(module))
             }
             Code::Ungranted => module.is_some_and(|module| self.uses.contains(module)),
             // A cycle of compartments depends on which modules share one. A cycle of modules doesn't.

@@ -128,6 +128,8 @@ pub(super) struct FoundRoutes {
     pub(super) partial_mounts: Vec<MountConfig>,
     /// Middlewares with a fault whose module is known.
     pub(super) partial_middlewares: Vec<MiddlewareConfig>,
+    /// Whether a route file is no TOML, so that it is unknown what is in it.
+    pub(super) has_unreadable: bool,
     claimed_requests: ClaimedRequests,
     claimed_paths: ClaimedPaths,
 }
@@ -141,7 +143,10 @@ pub(super) fn read_routes(
 ) {
     let tree = match source.parse() {
         Ok(tree) => tree,
-        Err(problems) => return source.extend_problems(problems),
+        Err(problems) => {
+            found.has_unreadable = true;
+            return source.extend_problems(problems);
+        }
     };
     document(source, &tree, |file| {
         for value in file.optional("route").and_then(|value| value.list()).unwrap_or_default() {

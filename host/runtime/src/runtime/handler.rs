@@ -128,13 +128,19 @@ type Start = Box<dyn for<'s> FnOnce(&'s mut Store<InstanceState>, Func) -> BoxFu
 pub(super) struct Exchange {
     request: Arc<RequestSlot>,
     response: Arc<ResponseSlot>,
+    /// What the call passes requests on to, if it is one of a middleware.
+    passing_on: Option<PassingOn>,
 }
 
 impl Exchange {
     /// Ends the exchange on the handler's side.
     pub(super) fn end(&self, end: HandlerEnd) -> AnswerState {
         self.request.close();
-        self.response.end(end)
+        let state = self.response.end(end);
+        if let Some(passing_on) = &self.passing_on {
+            passing_on.end();
+        }
+        state
     }
 }
 
@@ -199,14 +205,14 @@ impl Generation {
         let slot = ResponseSlot::new(head.method == Method::HEAD, deadline.clone());
         let mut call =
             CallContext::within_trace(id, Deadline::Stream(deadline), CallOrigin::Route, trace).with_request(notes);
-        call.passing_on = downstream.map(PassingOn::to);
+        call.passing_on = downstream.map(|downstream| PassingOn::to(downstream, compartment.limits().body));
         let log = Arc::new(HandlerLog { compartment, target, call: call.clone() });
 
         let (answer, answered) = oneshot::channel();
         let mut answered = Some(answered);
         // Dropped after the work, which becomes a task if it is dropped before its end.
         let mut response = ResponseBody::new(slot.clone(), guard.clone());
-        let exchange = Exchange { request: body.clone(), response: slot };
+        let exchange = Exchange { request: body.clone(), response: slot, passing_on: call.passing_on.clone() };
         let request = Request::from_parts(head, HandlerInput(body.clone()));
         let (slot, kept) = (exchange.response.clone(), (log.clone(), guard));
         let mut work = detached(if is_shared {

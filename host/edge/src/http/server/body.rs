@@ -47,7 +47,11 @@ enum Source {
         length: Option<u64>,
     },
     /// A middleware passes the body on.
-    PassedOn(PassedBody),
+    /// `left` are the bytes that the request's `Content-Length` leaves, if it has one.
+    PassedOn {
+        body: PassedBody,
+        left: Option<u64>,
+    },
 }
 
 /// The body of an HTTP/1.1 request. If it is dropped before its end, the rest is read and discarded for a while: a connection that is closed
@@ -114,9 +118,11 @@ impl RequestBody {
         Self::new(Source::Http2 { stream, length }, connection)
     }
 
-    /// Creates the body of a request that a middleware passes on. It has no time limit for progress: that of the client's own body holds.
-    pub(in crate::http) fn passed_on(body: PassedBody, connection: Arc<Connection>) -> Self {
-        Self { is_unlimited: Some(Arc::new(AtomicBool::new(true))), ..Self::new(Source::PassedOn(body), connection) }
+    /// Creates the body of a request that a middleware passes on. `length` is the request's `Content-Length`: a middleware may have changed the
+    /// body. There is no time limit for progress, since that of the client's own body holds.
+    pub(in crate::http) fn passed_on(body: PassedBody, length: Option<u64>, connection: Arc<Connection>) -> Self {
+        let source = Source::PassedOn { body, left: length };
+        Self { is_unlimited: Some(Arc::new(AtomicBool::new(true))), ..Self::new(source, connection) }
     }
 
     fn new(source: Source, connection: Arc<Connection>) -> Self {
@@ -144,7 +150,21 @@ impl RequestBody {
     fn poll_source(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.source {
             Source::Http1(body) => body.poll_frame(context).map_err(BodyError::Http1),
-            Source::PassedOn(body) => Pin::new(body).poll_frame(context).map_err(BodyError::PassedOn),
+            Source::PassedOn { body, left } => {
+                let polled = ready!(Pin::new(body).poll_frame(context));
+                Poll::Ready(match (polled, left) {
+                    (None, Some(1..)) => Some(Err(BodyError::PassedOn(BodyFault::CutOff))),
+                    (Some(Ok(frame)), Some(left)) => {
+                        let bytes = frame.data_ref().map_or(0, Bytes::len) as u64;
+                        let rest = left.checked_sub(bytes).ok_or(BodyError::PassedOn(BodyFault::CutOff));
+                        Some(rest.map(|rest| {
+                            *left = rest;
+                            frame
+                        }))
+                    }
+                    (polled, _) => polled.map(|frame| frame.map_err(BodyError::PassedOn)),
+                })
+            }
             Source::Http2 { stream, .. } => match ready!(stream.poll_data(context)) {
                 Some(Ok(data)) => {
                     // This fails if the stream has ended meanwhile; then its flow-control window no longer matters.
@@ -219,7 +239,7 @@ impl hyper::body::Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Http1(body) => body.get().is_end_stream(),
-            Source::PassedOn(body) => body.is_end_stream(),
+            Source::PassedOn { body, left } => body.is_end_stream() && left.is_none_or(|left| left == 0),
             Source::Http2 { stream, .. } => stream.is_end_stream(),
         }
     }
@@ -227,7 +247,7 @@ impl hyper::body::Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Http1(body) => body.get().size_hint(),
-            Source::PassedOn(body) => body.size_hint(),
+            Source::PassedOn { body, left } => left.map_or_else(|| body.size_hint(), SizeHint::with_exact),
             Source::Http2 { stream, .. } if stream.is_end_stream() => SizeHint::with_exact(0),
             Source::Http2 { length: Some(length), .. } => SizeHint::with_exact(*length),
             Source::Http2 { .. } => SizeHint::default(),

@@ -233,7 +233,7 @@ fn head_size(request: &Request<RecvStream>) -> u64 {
 }
 
 /// Returns the request's `Content-Length`. `h2` refuses a request that has two different ones.
-fn content_length(headers: &HeaderMap) -> Option<u64> {
+pub(in crate::http) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

@@ -10,7 +10,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p3::{self, Response};
 
-use crate::store::{BodyFault, InstanceState, PassedBody, PassingOn, RequestBody};
+use crate::store::{BodyFault, InstanceState, KeptBody, PassingOn, RequestBody};
 
 /// The interface that middlewares import. It serves later versions of 0.3 too.
 const HANDLER: &str = "wasi:http/handler@0.3.0";
@@ -50,12 +50,13 @@ async fn pass_on(accessor: &Accessor<InstanceState>, request: Resource<p3::Reque
         Ok((None, _)) => return Ok(Err(ErrorCode::HttpRequestDenied)),
         Err(code) => return Ok(Err(code)),
     };
+    let limit = passing.body_limit;
     let request = request.map(|body| {
         let body = body.map_frame(move |frame| {
             let _ = &read;
             frame
         });
-        body.map_err(BodyFault::from).boxed_unsync()
+        body.map_err(move |error| BodyFault::passed_on(&error, limit)).boxed_unsync()
     });
     let Some(answered) = send(&passing, request) else { return Ok(Err(ErrorCode::ConnectionLimitReached)) };
     let Ok(response) = answered.await else { return Ok(Err(ErrorCode::InternalError(None))) };
@@ -68,18 +69,18 @@ async fn pass_on(accessor: &Accessor<InstanceState>, request: Resource<p3::Reque
 }
 
 /// Lets a task answer the request, because another store runs for it. Returns `None` if the call passes on too many at once.
-fn send(passing: &PassingOn, request: Request<RequestBody>) -> Option<oneshot::Receiver<::http::Response<PassedBody>>> {
+fn send(passing: &PassingOn, request: Request<RequestBody>) -> Option<oneshot::Receiver<::http::Response<KeptBody>>> {
     let place = passing.take_place()?;
     let answering = passing.downstream.clone().answer(request);
     let (mut reply, answered) = oneshot::channel();
+    let passing = passing.clone();
     tokio::spawn(async move {
         let response = tokio::select! {
             response = answering => response,
             // The middleware's call has ended.
             () = reply.closed() => return,
         };
-        drop(place);
-        let _ = reply.send(response);
+        let _ = reply.send(response.map(|body| passing.keep(body, place)));
     });
     Some(answered)
 }

@@ -18,6 +18,8 @@ mod bindings {
     wasip3::http::service::export!(Component);
 }
 
+use std::cell::RefCell;
+
 use bindings::wasi::config::store;
 use bindings::wasi::http::handler::handle as pass_on;
 use wasip3::clocks::monotonic_clock;
@@ -34,6 +36,11 @@ const CHUNK: usize = 64 << 10;
 const MILLISECOND: u64 = 1_000_000;
 /// The time between two requests that are passed on in a loop, in nanoseconds. So time ends the loop, and not the limit of processor time.
 const LOOP: u64 = 20 * MILLISECOND;
+
+thread_local! {
+    /// Answers that are kept by the order `keep`.
+    static KEPT: RefCell<Vec<Response>> = const { RefCell::new(Vec::new()) };
+}
 
 struct Component;
 
@@ -58,6 +65,19 @@ impl Guest for Component {
             }
             // Marks the answer with the configuration value `stamp`. As the handler of a mount, it answers with the value.
             "stamp" => stamped(request).await,
+            // Keeps the answer that it gets beyond its own.
+            "keep" => {
+                let answer = pass_on(without_order(request).await).await?;
+                KEPT.with_borrow_mut(|kept| kept.push(answer));
+                Ok(text(203, "kept"))
+            }
+            // Passes on a body that is not as long as its `content-length` says, which is the rest of the order.
+            "length" => {
+                let (length, request) = (rest.as_bytes().to_vec(), without_order(request).await);
+                let headers = request.get_headers().clone();
+                headers.set("content-length", &[length]).map_err(|_| ErrorCode::ConfigurationError)?;
+                passed(pass_on(with_headers(request, headers)).await?)
+            }
             "deny" => Ok(text(401, "denied")),
             "error" => Err(ErrorCode::ConfigurationError),
             "trap" => panic!("a middleware was told to trap"),
@@ -165,6 +185,19 @@ fn rebuilt(
 ) -> Request {
     let headers = request.get_headers().clone();
     let _ = headers.delete(ORDER);
+    with(request, headers, change)
+}
+
+/// Rebuilds a request with other headers.
+fn with_headers(request: Request, headers: Fields) -> Request {
+    with(request, headers, |body| body)
+}
+
+fn with(
+    request: Request,
+    headers: Fields,
+    change: impl FnOnce(wasip3::wit_bindgen::StreamReader<u8>) -> wasip3::wit_bindgen::StreamReader<u8>,
+) -> Request {
     let (method, path) = (request.get_method(), request.get_path_with_query());
     let (scheme, authority) = (request.get_scheme(), request.get_authority());
     let (read, end_of_read) = wit_future::new(|| Ok(()));
