@@ -51,7 +51,7 @@ pub struct PollTime {
     pub is_exact: bool,
 }
 
-/// The history of one function's steps (polls), as a number that counts down with each step: above [`MEASURED_POLLS`] steps are offloaded,
+/// The history of one function's steps (polls), as a number that counts down with each step: above `MEASURED_POLLS` steps are offloaded,
 /// above zero they are measured.
 #[derive(Debug, Default)]
 pub struct OffloadHistory(AtomicU32);
