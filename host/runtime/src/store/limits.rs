@@ -139,8 +139,8 @@ const COARSE_PART: u64 = 8;
 ///
 /// The code that polls the call and the epoch callback that interrupts its guests share it. Reading a thread's processor time is a system
 /// call that costs more than a whole short call. So a coarse wall clock with a resolution of milliseconds counts at first: it samples, and
-/// short polls add up to their time on average. It includes the time of other threads, so after a part of the budget (`COARSE_PART`), each poll is
-/// measured with the thread's processor time.
+/// short polls add up to their time on average. It includes the time of other threads, so after a part of the budget (`COARSE_PART`), each
+/// poll is measured with the thread's processor time.
 #[derive(Debug)]
 pub struct CpuMeter {
     /// The time that finished polls have used, in nanoseconds.
