@@ -49,7 +49,8 @@ pub(crate) use watertight_compose::module_index;
 
 /// The largest number of WASI resources (streams, pollables) and buckets that the guests of a store hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
-/// The same for a store that calls share. Each of its calls may hold some dozens.
+/// The largest number of WASI resources and buckets that the guests of a store hold at once, if calls share the store. Each call may hold
+/// some dozens.
 const MAX_SHARED_RESOURCES: usize = 50_000;
 /// The deadline of what belongs to no call of a shared store, which does nothing.
 const NOBODY_TIME: Duration = Duration::from_secs(60 * 60);

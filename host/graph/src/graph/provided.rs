@@ -243,7 +243,7 @@ pub fn is_passing_import(import: &InterfaceName) -> bool {
 }
 
 /// Whether `import` is an HTTP handler, in whatever version. Unlike the other interfaces of WASI, a module of the application may serve it.
-pub(super) fn is_handler(import: &InterfaceName) -> bool {
+pub fn is_handler(import: &InterfaceName) -> bool {
     matches!(import.unversioned(), "wasi:http/handler" | "wasi:http/incoming-handler")
 }
 

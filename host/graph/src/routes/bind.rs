@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use ::http::StatusCode;
 
-use super::mount::is_handler;
 use super::{BoundBody, ErrorMapping, Parameter, ParameterSource, ResultMapping, Route};
-use crate::graph::{AppGraph, FoundFunction, FunctionNotFound};
+use crate::graph::{AppGraph, FoundFunction, FunctionNotFound, is_handler};
 use watertight_component::shape::{Field, Function, Type};
 use watertight_json::{Codec, ObjectCodec, Unsupported};
 use watertight_model::config::{BodyBinding, PartialRoute, RouteConfig};

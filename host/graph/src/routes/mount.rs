@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use ::http::Method;
 
-use crate::graph::AppGraph;
 use crate::graph::render::MountView;
+use crate::graph::{AppGraph, is_handler};
 use watertight_component::shape::{Field, Function, Interface, Resource, Type, differences};
 use watertight_model::config::MountConfig;
 use watertight_model::ids::{InterfaceName, ModuleName};
@@ -100,11 +100,6 @@ impl fmt::Display for HandlerVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}@{}x", self.name(), self.series())
     }
-}
-
-/// Whether `interface` is an HTTP handler, in whatever version.
-pub(super) fn is_handler(interface: &InterfaceName) -> bool {
-    HandlerVersion::ALL.iter().any(|version| interface.unversioned() == version.name())
 }
 
 /// A mount, bound to the handler that answers its requests.

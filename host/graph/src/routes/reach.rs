@@ -4,13 +4,13 @@
 //! These are notes and no faults. `watertight call` and contract suites reach such functions, and an application may be
 //! built in steps.
 
-use crate::graph::{AppGraph, Compartment, Node, is_called_by_host, is_host_namespace};
+use crate::graph::{AppGraph, Compartment, Node, is_called_by_host, is_handler, is_host_namespace};
 use watertight_component::shape::Interface;
 use watertight_model::config::{AppConfig, InstanceMode};
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem};
 
-use super::mount::{HandlerVersion, is_handler};
+use super::mount::HandlerVersion;
 use super::{Middleware, Mount, RouteTable};
 
 /// Returns a note for each export and each entry of `calls` that nothing uses, in the order of modules.

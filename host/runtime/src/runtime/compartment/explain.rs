@@ -27,10 +27,7 @@ impl Compartment {
                 self.metrics.count_limit(hit.kind());
                 CallError::Limit { hit, module }
             }
-            (None, Some(Trap::Interrupt)) => {
-                let limit = call.deadline.stream_limit().unwrap_or(TimeLimit::Request(self.limits.request));
-                CallError::Deadline { module, limit }
-            }
+            (None, Some(Trap::Interrupt)) => CallError::Deadline { module, limit: self.time_limit(call) },
             (None, Some(trap)) => self.trapped(&stack, trap.to_string(), module, failure.as_ref()),
             (None, None) if let Some(failed) = error.downcast_ref::<CalleeError>() => {
                 CallError::Callee(Box::new(failed.clone()))
@@ -43,8 +40,7 @@ impl Compartment {
             }
             // Caller and callee have one deadline, and the callee was ended first.
             (None, None) if error.is::<StreamCut>() && call.deadline.has_passed() => {
-                let limit = call.deadline.stream_limit().unwrap_or(TimeLimit::Request(self.limits.request));
-                CallError::Deadline { module, limit }
+                CallError::Deadline { module, limit: self.time_limit(call) }
             }
             (None, None) => self.trapped(&stack, error.root_cause().to_string(), module, failure.as_ref()),
         };
@@ -67,6 +63,11 @@ impl Compartment {
             );
         }
         explained
+    }
+
+    /// Returns the limit behind the deadline of a call.
+    fn time_limit(&self, call: &CallContext) -> TimeLimit {
+        call.deadline.stream_limit().unwrap_or(TimeLimit::Request(self.limits.request))
     }
 
     fn trapped(
