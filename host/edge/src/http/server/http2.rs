@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use hyper::body::{Body as _, Frame};
+use tokio::sync::Notify;
 
 use super::body::{AnswerBody, PIECE, Piece, RequestBody};
 use super::connection::{Connection, HeldBytes, OpenRequest};
@@ -35,6 +37,8 @@ const WINDOW: u32 = 1 << 20;
 const MAX_UNSENT: usize = 64 << 10;
 /// The memory that an open HTTP/2 stream takes in addition to its request's head, in bytes.
 const STREAM_BYTES: u64 = 4 << 10;
+/// The longest time that the reset of a stream waits for the head of its answer to be sent.
+const HEAD_TIME: Duration = Duration::from_millis(100);
 /// The bytes that RFC 9113 adds for each field to its name and value.
 const FIELD_OVERHEAD: usize = 32;
 
@@ -52,6 +56,7 @@ pub(super) struct Http2<H> {
     streams: h2::server::Connection<Wire, Piece>,
     handle: H,
     connection: Arc<Connection>,
+    turns: Arc<Turns>,
 }
 
 impl<H, F> Http2<H>
@@ -73,7 +78,7 @@ where
             .max_concurrent_streams(connection.listener().limits().streams)
             .max_header_list_size(MAX_HEAD_READ)
             .max_send_buffer_size(MAX_UNSENT);
-        Ok(Self { streams: builder.handshake(wire).await?, handle, connection })
+        Ok(Self { streams: builder.handshake(wire).await?, handle, connection, turns: Arc::default() })
     }
 
     /// Tells the client that no further request is accepted. Requests that the client has sent meanwhile are answered.
@@ -83,6 +88,13 @@ where
 
     /// Polls the connection for new requests and serves each in a task. Resolves when the connection ends.
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.turns.begin();
+        let polled = self.poll_streams(context);
+        self.turns.end();
+        polled
+    }
+
+    fn poll_streams(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
         while let Some(accepted) = ready!(self.streams.poll_accept(context)) {
             let (request, respond) = accepted?;
             self.begin(request, respond);
@@ -98,8 +110,13 @@ where
             return;
         };
         let stall = self.connection.listener().limits().progress_timeout;
-        let stream =
-            Stream { respond, _head: held, connection: self.connection.clone(), timer: ProgressTimer::new(stall) };
+        let stream = Stream {
+            respond,
+            connection: self.connection.clone(),
+            turns: self.turns.clone(),
+            timer: ProgressTimer::new(stall),
+            _head: held,
+        };
         if size > MAX_HEAD {
             let detail = format!("the request head has more than {MAX_HEAD} bytes");
             let answer = CountedResponse::from(refusal::refuse(&self.connection, RefusalReason::HeadTooLarge, &detail));
@@ -112,10 +129,47 @@ where
     }
 }
 
+/// Counts the turns in which a connection sends what its streams have handed to it.
+#[derive(Default)]
+struct Turns {
+    begun: AtomicU64,
+    ended: AtomicU64,
+    end: Notify,
+}
+
+impl Turns {
+    fn begin(&self) {
+        self.begun.fetch_add(1, SeqCst);
+    }
+
+    fn end(&self) {
+        self.ended.fetch_add(1, SeqCst);
+        self.end.notify_waiters();
+    }
+
+    /// Returns the number of the last turn that has begun.
+    fn begun(&self) -> u64 {
+        self.begun.load(SeqCst)
+    }
+
+    /// Waits until a turn after `turn` has ended.
+    async fn wait_for_end_after(&self, turn: u64) {
+        loop {
+            let mut end = pin!(self.end.notified());
+            end.as_mut().enable();
+            if self.ended.load(SeqCst) > turn {
+                return;
+            }
+            end.await;
+        }
+    }
+}
+
 /// One HTTP/2 stream: a request and its response.
 struct Stream {
     respond: SendResponse<Piece>,
     connection: Arc<Connection>,
+    turns: Arc<Turns>,
     timer: ProgressTimer,
     _head: HeldBytes,
 }
@@ -149,12 +203,19 @@ impl Stream {
         complete(&mut head.headers, length);
         let Ok(stream) = self.respond.send_response(Response::from_parts(head, ()), is_empty) else { return };
         if !is_empty {
+            let turn = self.turns.begun();
             // An error means that the client is gone; nothing is left to do.
-            let _ = self.send(stream, body).await;
+            let _ = self.send(stream, body, turn).await;
         }
     }
 
-    async fn send(&mut self, mut stream: SendStream<Piece>, mut body: AnswerBody) -> Result<(), StreamEnded> {
+    /// Sends the body of an answer, whose head was handed to the connection in `turn`.
+    async fn send(
+        &mut self,
+        mut stream: SendStream<Piece>,
+        mut body: AnswerBody,
+        turn: u64,
+    ) -> Result<(), StreamEnded> {
         let mut is_over = false;
         while !is_over {
             if !body.has_rest() {
@@ -165,6 +226,9 @@ impl Stream {
                         return stream.send_trailers(trailers).map_err(|_| StreamEnded);
                     }
                     Some(Err(_)) => {
+                        // A reset discards what the connection has not taken yet. It never discards the head. The time has a limit because a
+                        // turn that was going on may have taken the head, and no other may follow.
+                        let _ = tokio::time::timeout(HEAD_TIME, self.turns.wait_for_end_after(turn)).await;
                         stream.send_reset(Reason::INTERNAL_ERROR);
                         return Err(StreamEnded);
                     }
