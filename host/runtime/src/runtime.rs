@@ -85,8 +85,9 @@ pub struct Generation {
     drain: Duration,
     /// The token that is cancelled when the requests that still run must end. It wakes the futures that wait.
     cut_off: CancellationToken,
-    /// Whether the requests that still run must end. Reading this flag before each poll is cheaper than asking the token `cut_off`.
-    has_ended: AtomicBool,
+    /// Whether the requests that still run must end. Reading this flag before each poll is cheaper than asking the token `cut_off`. It is set
+    /// before the token is cancelled, so whoever meets a consequence of the cut-off also sees the flag.
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Generation {
@@ -155,7 +156,7 @@ impl Generation {
             in_flight: Arc::default(),
             drain,
             cut_off,
-            has_ended: AtomicBool::new(false),
+            has_ended: Arc::default(),
         }
     }
 

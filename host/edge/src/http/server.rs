@@ -302,3 +302,6 @@ where
         tracing::debug!(target: "http", %error, "connection ended");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,8 +31,8 @@ use crate::store::{
     StreamDeadline,
 };
 use request::{HandlerInput, RequestSlot};
+pub(super) use response::AnswerState;
 use response::ResponseSlot;
-pub(super) use response::{AnswerState, HandlerEnd};
 use watertight_disk::failpoint::panic_point;
 use watertight_graph::routes::HandlerVersion;
 use watertight_telemetry::table::{CallOrigin, DropReason};
@@ -134,9 +134,9 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Ends the exchange on the handler's side.
-    pub(super) fn end(&self, end: HandlerEnd) -> AnswerState {
+    pub(super) fn end(&self) -> AnswerState {
         self.request.close();
-        let state = self.response.end(end);
+        let state = self.response.end();
         if let Some(passing_on) = &self.passing_on {
             passing_on.end();
         }
@@ -147,7 +147,7 @@ impl Exchange {
 impl Drop for Exchange {
     /// Ends an exchange whose call is dropped, also by a panic.
     fn drop(&mut self) {
-        self.end(HandlerEnd::Failed);
+        self.end();
     }
 }
 
@@ -202,7 +202,7 @@ impl Generation {
         let deadline = StreamDeadline::new(arrival, compartment.limits(), is_shared);
         let (head, body) = request.into_parts();
         let body = RequestSlot::new(body, compartment.limits().body, deadline.clone());
-        let slot = ResponseSlot::new(head.method == Method::HEAD, deadline.clone());
+        let slot = ResponseSlot::new(head.method == Method::HEAD, deadline.clone(), self.has_ended.clone());
         let mut call =
             CallContext::within_trace(id, Deadline::Stream(deadline), CallOrigin::Route, trace).with_request(notes);
         call.passing_on = downstream.map(|downstream| PassingOn::to(downstream, compartment.limits().body));
@@ -299,12 +299,7 @@ impl Generation {
             step.await
         };
         panic_point("handler::ran");
-        let end = match &ran {
-            Some(Ok(())) => HandlerEnd::Returned,
-            Some(Err(_)) => HandlerEnd::Failed,
-            None => HandlerEnd::CutOff,
-        };
-        let state = exchange.end(end);
+        let state = exchange.end();
         if let Some(BodyFault::TooLarge(_)) = exchange.request.fault() {
             compartment.report_large_body(target.function, &log.call.request, &log.call.trace);
         }

@@ -54,6 +54,8 @@ pub struct Connection {
     has_partial_head: AtomicBool,
     /// The number of bytes that were written to the socket so far.
     written: AtomicU64,
+    /// Whether the socket has not taken all bytes that it was given. They wait outside of it, although their response may have ended.
+    has_unwritten: AtomicBool,
     command: AtomicU8,
     waker: AtomicWaker,
 }
@@ -82,6 +84,7 @@ impl Connection {
             was_refused: AtomicBool::new(false),
             has_partial_head: AtomicBool::new(false),
             written: AtomicU64::new(0),
+            has_unwritten: AtomicBool::new(false),
             command: AtomicU8::new(COMMAND_NONE),
             waker: AtomicWaker::new(),
         })
@@ -169,12 +172,25 @@ impl Connection {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Records that bytes wait because the client does not read. The connection is busy until they are written.
+    pub(super) fn mark_unwritten(&self) {
+        self.has_unwritten.store(true, Ordering::SeqCst);
+    }
+
+    /// Records that the socket has taken all bytes.
+    pub(super) fn mark_flushed(&self) {
+        if self.has_unwritten.load(Ordering::Relaxed) {
+            self.has_unwritten.store(false, Ordering::SeqCst);
+            self.record_idle_start();
+        }
+    }
+
     /// Returns how long the connection has been open.
     pub(super) fn age(&self) -> Duration {
         self.start.elapsed()
     }
 
-    /// Returns how long the connection has been idle: without an open request and without held bytes.
+    /// Returns how long the connection has been idle: without an open request, without held bytes, and without bytes that wait to be written.
     pub(super) fn idle(&self) -> Duration {
         match self.is_quiet() {
             true => self.start.elapsed().saturating_sub(Duration::from_millis(self.idle_since.load(Ordering::Relaxed))),
@@ -192,7 +208,9 @@ impl Connection {
     }
 
     fn is_quiet(&self) -> bool {
-        self.open.load(Ordering::SeqCst) == 0 && self.held.load(Ordering::SeqCst) == 0
+        self.open.load(Ordering::SeqCst) == 0
+            && self.held.load(Ordering::SeqCst) == 0
+            && !self.has_unwritten.load(Ordering::SeqCst)
     }
 
     /// Records the time at which the connection becomes idle, if it is idle now.
@@ -231,6 +249,13 @@ impl Connection {
 
 /// Guard of an open request. A request is open from its head to the end of its response.
 pub(super) struct OpenRequest(Arc<Connection>);
+
+impl OpenRequest {
+    /// Whether the connection waits to write bytes that it was given before.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.0.has_unwritten.load(Ordering::Relaxed)
+    }
+}
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {

@@ -65,11 +65,13 @@ impl Wire {
                 if count == wanted {
                     self.timer.clear();
                 } else {
+                    self.connection.mark_unwritten();
                     self.timer.moved(count);
                 }
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
+                self.connection.mark_unwritten();
                 ready!(self.timer.poll_stalled(context));
                 self.timer.clear();
                 self.connection.listener().metrics().count_cut_off(CutOffReason::ConnectionStalled);
@@ -155,6 +157,8 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_replacement(context))?;
+        // Both versions of HTTP flush only after they have written all that they had.
+        self.connection.mark_flushed();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
