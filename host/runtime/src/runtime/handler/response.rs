@@ -8,8 +8,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::mem;
 use std::pin::{Pin, pin};
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -157,9 +156,7 @@ impl ResponseSlot {
                 Source::Open { mut body, mut ahead } => {
                     let ended = state.take(&mut body, &mut ahead, MAX_AHEAD);
                     // The body knew the client's side, and has forgotten it.
-                    if let Some(waker) = state.waker.take() {
-                        waker.wake();
-                    }
+                    state.waker.take().into_iter().for_each(Waker::wake);
                     match ended {
                         Some(whole) => Source::Ended(ahead, whole),
                         None => Source::Open { body, ahead },
