@@ -13,7 +13,7 @@ use watertight_control::state::StateFolder;
 use watertight_edge::admin::{CallRequest, CallResponse};
 use watertight_model::config::{AppConfig, Overrides};
 use watertight_runtime::invoke::{Caller, invoke};
-use watertight_runtime::store::ConcurrentCalls;
+use watertight_store::ConcurrentCalls;
 
 pub(super) fn call(arguments: &CallArguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use watertight_control::application::Host;
 use watertight_model::config::Overrides;
-use watertight_runtime::capability::Capabilities;
+use watertight_store::capability::Capabilities;
 
 static INSTALLED: OnceLock<Capabilities> = OnceLock::new();
 

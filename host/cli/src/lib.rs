@@ -30,7 +30,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use watertight_engine::compile::{CHILD_COMMAND, run_as_child};
 use watertight_model::ids::{FunctionPath, ModuleName};
-use watertight_runtime::capability::Capabilities;
+use watertight_store::capability::Capabilities;
 
 /// Runs modular monoliths: WebAssembly modules behind WIT interfaces, in one process.
 #[derive(Debug, Parser)]

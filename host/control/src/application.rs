@@ -24,11 +24,11 @@ use watertight_model::config::{
 };
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
-use watertight_runtime::capability::{Capabilities, ModuleContext};
 use watertight_runtime::link::{Linked, identity, link};
 use watertight_runtime::runtime::{AdmissionTable, Generation, Runtime};
-use watertight_runtime::store::ModuleData;
 use watertight_sql::Settings;
+use watertight_store::ModuleData;
+use watertight_store::capability::{Capabilities, ModuleContext};
 use watertight_telemetry::Telemetry;
 
 pub use databases::Databases;

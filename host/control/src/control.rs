@@ -33,9 +33,9 @@ use watertight_graph::plan::{Plan, PlanSide};
 use watertight_model::config::{AppConfig, AppFiles, Overrides, Values};
 use watertight_model::ids::{GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
-use watertight_runtime::capability::Capabilities;
 use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{AdmissionTable, Runtime};
+use watertight_store::capability::Capabilities;
 use watertight_telemetry::Telemetry;
 use watertight_telemetry::table::ChangeResult;
 

@@ -29,20 +29,20 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::Val;
 
 use crate::link::{FunctionIndex, FunctionName, Linked};
-use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, CalleeRequest, Callees, ModuleData};
 use watertight_graph::graph::{self, AppGraph};
 use watertight_graph::routes::{Mount, Route, RouteTable};
 use watertight_json::EncodeError;
 use watertight_model::ids::{GenerationNumber, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
+use watertight_store::{BridgeIndex, CallContext, CallFuture, CallResult, CalleeRequest, Callees, ModuleData};
 use watertight_telemetry::{RouteMetrics, Telemetry, Trace};
 
-pub use crate::store::CallError;
 pub use admission::{AdmissionTable, CallStats};
 pub use compartment::{Compartment, InstanceStats, Lease};
 pub use detached::{Detached, detached};
 pub use handler::{HandlerError, HandlerPlace, HandlerRequest, ResponseBody};
 pub use in_flight::InFlight;
+pub use watertight_store::CallError;
 
 /// The largest number of retired generations that finish their requests at the same time. The next change waits until one of them is freed.
 pub const MAX_DRAINING: usize = 4;

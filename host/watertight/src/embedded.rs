@@ -17,8 +17,8 @@ use watertight_engine::compile::{CHILD_COMMAND, run_as_child};
 use watertight_model::config::{self, Overrides};
 use watertight_model::ids::FunctionPath;
 use watertight_model::problem::{Code, Problem, Problems, with_causes};
-use watertight_runtime::capability::Capabilities;
 use watertight_runtime::invoke::{Caller, InvokeError, invoke};
+use watertight_store::capability::Capabilities;
 
 /// How an application is started inside of another program.
 ///

@@ -14,13 +14,13 @@ use wasmtime::component::{Accessor, Linker, Val};
 use wasmtime::{AsContextMut as _, StoreContextMut};
 
 use super::{Composition, FunctionName};
-use crate::store::{
-    BridgeIndex, CallContext, CallError, CalleeAnswer, CalleeError, CalleeTask, Deadline, InstanceState, Values,
-};
 use watertight_component::shape::{Function, Type};
 use watertight_graph::graph::AppGraph;
 use watertight_model::ids::ModuleName;
 use watertight_relay::ends::Role;
+use watertight_store::{
+    BridgeIndex, CallContext, CallError, CalleeAnswer, CalleeError, CalleeTask, Deadline, InstanceState, Values,
+};
 use watertight_telemetry::{Span, SpanKind};
 
 /// The error case that tells a caller that a module does not answer. Its payload is a string.

@@ -16,13 +16,15 @@ use wasmtime::component::{InstancePre, Val};
 use super::admission::{Admission, AdmissionError, AdmissionTable, CallStats};
 use super::instance::{CallEnd, PollDriver, PooledInstance};
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
-use crate::store::{CallContext, CallError, CallResult, CalleeRequest, InstanceState, MetLimit, ModuleData, TimeLimit};
 use watertight_component::profile::Profile;
 use watertight_engine::offload::OffloadHistory;
 use watertight_graph::graph;
 use watertight_json::EncodeError;
 use watertight_model::config::{InstanceMode, Instances, Limits};
 use watertight_model::ids::{CompartmentName, Digest, ModuleName};
+use watertight_store::{
+    CallContext, CallError, CallResult, CalleeRequest, InstanceState, MetLimit, ModuleData, TimeLimit,
+};
 use watertight_telemetry::table::{DropReason, LimitKind};
 use watertight_telemetry::{CompartmentMetrics, LineRateLimit, Telemetry, Trace};
 

@@ -26,15 +26,15 @@ use wasmtime_wasi_http::Error;
 
 use super::compartment::Compartment;
 use super::{Generation, Target, detached};
-use crate::store::{
-    BodyFault, CallContext, CallError, Deadline, Downstream, InstanceState, PassingOn, RequestBody, RequestNotes,
-    StreamDeadline,
-};
 use request::{HandlerInput, RequestSlot};
 pub(super) use response::AnswerState;
 use response::ResponseSlot;
 use watertight_disk::failpoint::panic_point;
 use watertight_graph::routes::HandlerVersion;
+use watertight_store::{
+    BodyFault, CallContext, CallError, Deadline, Downstream, InstanceState, PassingOn, RequestBody, RequestNotes,
+    StreamDeadline,
+};
 use watertight_telemetry::table::{CallOrigin, DropReason};
 use watertight_telemetry::{RouteMetrics, Trace};
 
@@ -181,7 +181,7 @@ impl Generation {
     /// Lets the handler of a mount or a middleware answer a request. Returns as soon as the handler has answered; the call goes on beside
     /// the body of the answer.
     ///
-    /// If the returned future or the body is dropped, the call goes on for at most [`CLIENT_GRACE`](crate::store::CLIENT_GRACE).
+    /// If the returned future or the body is dropped, the call goes on for at most [`CLIENT_GRACE`](watertight_store::CLIENT_GRACE).
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use super::connection::{Connection, HeldBytes, NoRoom, OpenRequest};
 use super::progress::ProgressTimer;
-use watertight_runtime::store::{BodyFault, RequestBody as PassedBody};
+use watertight_store::{BodyFault, RequestBody as PassedBody};
 use watertight_telemetry::table::CutOffReason;
 
 /// The maximum number of bytes of a response that are handed to a connection at once.

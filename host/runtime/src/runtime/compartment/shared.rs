@@ -25,8 +25,8 @@ use super::{Compartment, KEEP_MEMORY};
 use crate::link::FunctionIndex;
 use crate::runtime::handler::{AnswerState, Exchange};
 use crate::runtime::instance::{CallEnd, PollDriver, PooledInstance};
-use crate::store::{CallContext, CallError, InstanceState, TaskId, TaskSwitch};
 use watertight_model::ids::GenerationNumber;
+use watertight_store::{CallContext, CallError, InstanceState, TaskId, TaskSwitch};
 use watertight_telemetry::table::DropReason;
 
 /// Begins to call a handler for a request. Returns the rest of the call.

@@ -19,7 +19,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::coop::unconstrained;
 use wasmtime_wasi_http::WasiBody;
 
-use crate::store::{CutAnswer, StreamDeadline};
+use watertight_store::{CutAnswer, StreamDeadline};
 
 /// The media type of server-sent events. Its clients connect again after any end, so a stream of them may end cleanly at any event.
 const EVENT_STREAM: &str = "text/event-stream";

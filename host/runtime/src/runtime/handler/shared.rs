@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{AnswerState, BodyFault, Exchange, Generation, HandlerLog};
 use crate::runtime::compartment::{Begin, EarlyEnd, SharedEnd, SharedRequest};
-use crate::store::{CLIENT_GRACE, CallContext, CallError};
+use watertight_store::{CLIENT_GRACE, CallContext, CallError};
 
 impl Generation {
     /// Runs the call of a handler on an instance that other requests use at the same time.

@@ -1,7 +1,7 @@
 //! The interface `watertight:lifecycle/requests`: how long other requests of the calling module can still run.
 
 use super::bindings::named_imports::watertight::lifecycle::requests::Host;
-use crate::store::{InstanceState, ModuleIndex};
+use crate::{InstanceState, ModuleIndex};
 
 impl Host for InstanceState {
     fn longest(&mut self, _module: ModuleIndex) -> wasmtime::Result<u64> {

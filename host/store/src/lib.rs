@@ -3,6 +3,8 @@
 //! Each store has one [`InstanceState`]. It holds no business data. It outlives a call only if its instances are reused, and
 //! [`InstanceState::end_call`] ends everything that belongs to the call.
 
+pub mod capability;
+
 mod call;
 mod callee;
 mod deadline;
@@ -45,7 +47,7 @@ pub(crate) use log::MAX_LINE;
 pub use log::{GuestLog, LogBudget};
 pub use tasks::{TaskId, TaskSwitch};
 pub use watertight_compose::ModuleIndex;
-pub(crate) use watertight_compose::module_index;
+pub use watertight_compose::module_index;
 
 /// The largest number of WASI resources (streams, pollables) and buckets that the guests of a store hold at once.
 const MAX_WASI_RESOURCES: usize = 1_000;
@@ -138,7 +140,7 @@ impl InstanceState {
     }
 
     /// Lets calls share a store. From now on, Wasmtime reports to the returned switch which of them runs.
-    pub(crate) fn share(store: &mut Store<Self>) -> Arc<TaskSwitch> {
+    pub fn share(store: &mut Store<Self>) -> Arc<TaskSwitch> {
         let switch = Arc::<TaskSwitch>::default();
         let state = store.data_mut();
         // What belongs to no call has nothing of a call: no generation, and no lines in the log.
@@ -158,7 +160,7 @@ impl InstanceState {
 
     /// Adds a call to those that share the store. All that the task group `group` does is done for this call. The receiver resolves when
     /// nothing of the group is left.
-    pub(crate) fn begin_task(&mut self, id: TaskId, call: CallContext, group: TaskGroupId) -> oneshot::Receiver<()> {
+    pub fn begin_task(&mut self, id: TaskId, call: CallContext, group: TaskGroupId) -> oneshot::Receiver<()> {
         let call = CallState::new(call, self.lines.clone());
         let tasks = self.tasks.as_mut().expect("only a shared store has tasks");
         let finished = tasks.switch.bind(group, RunningTask::of(id, &call));
@@ -167,7 +169,7 @@ impl InstanceState {
     }
 
     /// Removes a call from those that share the store.
-    pub(crate) fn remove_task(&mut self, id: TaskId) {
+    pub fn remove_task(&mut self, id: TaskId) {
         self.own.locals.iter_mut().for_each(|local| local.state.end_task(id));
         if let Some(tasks) = &mut self.tasks {
             tasks.calls.remove(&id);
@@ -175,7 +177,7 @@ impl InstanceState {
     }
 
     /// Runs `look` with a call of a shared store in the place of the one that runs.
-    pub(crate) fn view<T>(&mut self, task: TaskId, look: impl FnOnce(&mut Self) -> T) -> T {
+    pub fn view<T>(&mut self, task: TaskId, look: impl FnOnce(&mut Self) -> T) -> T {
         let set = |state: &mut Self, viewed| {
             if let Some(tasks) = &mut state.tasks {
                 tasks.viewed = viewed;

@@ -5,7 +5,7 @@
 use wasmtime::component::HasSelf;
 
 use super::{Capability, CapabilityLinker, ModuleContext, SharedData, declaration_of};
-use crate::store::{InstanceState, ModuleIndex};
+use crate::{InstanceState, ModuleIndex};
 use bindings::named_imports::wasi::config::store::Host;
 use bindings::wasi::config::store::Error;
 use watertight_model::config::ModuleValues;
@@ -22,7 +22,7 @@ mod bindings {
         inline: "package watertight:host; world capability { import wasi:config/store@0.2.0-rc.1; }",
         world: "watertight:host/capability",
         imports: { default: trappable },
-        named_imports: { "wasi:config/store@0.2.0-rc.1": crate::store::ModuleIndex },
+        named_imports: { "wasi:config/store@0.2.0-rc.1": crate::ModuleIndex },
     });
 }
 

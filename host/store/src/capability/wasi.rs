@@ -22,7 +22,7 @@ use wasmtime_wasi::{HostWallClock, NamedId, WasiCtx, WasiCtxView, WasiNamedView,
 use wasmtime_wasi_io::bindings::wasi::io::{error, poll, streams};
 
 use super::{CapabilityLinker, StoreState};
-use crate::store::{CallContext, InstanceState, ModuleIndex, TaskId, module_index};
+use crate::{CallContext, InstanceState, ModuleIndex, TaskId, module_index};
 use output::{GuestOutput, StreamKind};
 use watertight_model::clock;
 

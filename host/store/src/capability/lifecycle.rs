@@ -23,8 +23,8 @@ mod bindings {
         world: "watertight:host/capability",
         imports: { default: trappable },
         named_imports: {
-            "watertight:lifecycle/requests@1.0.0": crate::store::ModuleIndex,
-            "watertight:lifecycle/failure@1.0.0": crate::store::ModuleIndex,
+            "watertight:lifecycle/requests@1.0.0": crate::ModuleIndex,
+            "watertight:lifecycle/failure@1.0.0": crate::ModuleIndex,
         },
     });
 }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::MAX_SHARED_WAIT;
 use crate::capability::{ModuleContext, SharedData};
-use crate::store::{InstanceState, ModuleIndex};
+use crate::{InstanceState, ModuleIndex};
 use watertight_sql::{Database, SqlError, SqlLimit, redact_statement};
 use watertight_telemetry::table::{LimitKind, SqlOutcome};
 use watertight_telemetry::{Span, SpanKind, SqlMetrics};

@@ -107,7 +107,7 @@ impl Deadline {
     }
 
     /// Resolves when the deadline has passed. `timer` must be `None` at the first poll and stay the same value after it.
-    pub(crate) fn poll_passed(&self, timer: &mut Option<Pin<Box<Sleep>>>, context: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_passed(&self, timer: &mut Option<Pin<Box<Sleep>>>, context: &mut Context<'_>) -> Poll<()> {
         // Registered before the time is read, so that no earlier deadline is missed. Later ones are noticed when the timer fires.
         if let Self::Stream(stream) = self {
             stream.task.register(context.waker());
@@ -139,7 +139,7 @@ impl Deadline {
     }
 
     /// Runs `work`. Returns `None` if the deadline passes first.
-    pub(crate) async fn bound<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn bound<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let (mut work, mut timer) = (pin!(work), None);
         poll_fn(|context| match work.as_mut().poll(context) {
             Poll::Ready(done) => Poll::Ready(Some(done)),

@@ -9,7 +9,7 @@ use wasmtime::component::{HasSelf, Resource};
 
 use super::sql::ModuleDatabase;
 use super::{Capability, CapabilityLinker, ModuleContext, SharedData, declaration_of};
-use crate::store::{InstanceState, ModuleIndex};
+use crate::{InstanceState, ModuleIndex};
 use bindings::named_imports::wasi::keyvalue::store::{Host, HostBucket};
 use bindings::wasi::keyvalue::store::{Error, KeyResponse};
 use watertight_model::config::capability::Declaration;
@@ -26,7 +26,7 @@ mod bindings {
         inline: "package watertight:host; world capability { import wasi:keyvalue/store@0.2.0-draft2; }",
         world: "watertight:host/capability",
         imports: { default: async | trappable },
-        named_imports: { "wasi:keyvalue/store@0.2.0-draft2": crate::store::ModuleIndex },
+        named_imports: { "wasi:keyvalue/store@0.2.0-draft2": crate::ModuleIndex },
         with: { "wasi:keyvalue/store.bucket": crate::capability::keyvalue::Bucket },
     });
 }

@@ -17,7 +17,7 @@ use wasmtime_wasi_http::{
 };
 
 use super::{Capability, CapabilityLinker, ModuleContext, SharedData, StoreState, declaration_of, wasi};
-use crate::store::{CallContext, Deadline, GuestLog, InstanceState, LogBudget, ModuleIndex};
+use crate::{CallContext, Deadline, GuestLog, InstanceState, LogBudget, ModuleIndex};
 use watertight_model::config::OutboundConfig;
 use watertight_model::config::capability::Declaration;
 use watertight_model::ids::{CapabilityName, ModuleName};

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use wasmtime::component::{HasSelf, Resource};
 
 use super::{Capability, CapabilityLinker, ModuleContext, SharedData, declaration_of};
-use crate::store::{InstanceState, ModuleIndex};
+use crate::{InstanceState, ModuleIndex};
 use bindings::named_imports::watertight::sql::sql::{Host, HostTransaction};
 use bindings::watertight::sql::sql as wit;
 use watertight_model::config::capability::Declaration;
@@ -31,7 +31,7 @@ mod bindings {
         inline: "package watertight:host; world capability { import watertight:sql/sql@1.0.0; }",
         world: "watertight:host/capability",
         imports: { default: async | trappable },
-        named_imports: { "watertight:sql/sql@1.0.0": crate::store::ModuleIndex },
+        named_imports: { "watertight:sql/sql@1.0.0": crate::ModuleIndex },
     });
 }
 

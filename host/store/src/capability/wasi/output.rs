@@ -13,7 +13,7 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::store::{CallContext, GuestLog, InstanceState, LogBudget, MAX_LINE, ModuleIndex, TaskId, TaskSwitch};
+use crate::{CallContext, GuestLog, InstanceState, LogBudget, MAX_LINE, ModuleIndex, TaskId, TaskSwitch};
 use watertight_model::ids::ModuleName;
 use watertight_telemetry::Trace;
 

@@ -4,7 +4,7 @@
 use futures::future::BoxFuture;
 
 use crate::capability::StoreState;
-use crate::store::{InstanceState, ModuleIndex};
+use crate::{InstanceState, ModuleIndex};
 use watertight_sql::Transaction;
 
 /// The open transactions of a call.

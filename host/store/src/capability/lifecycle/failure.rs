@@ -2,7 +2,7 @@
 
 use super::bindings::named_imports::watertight::lifecycle::failure::Host;
 use super::bindings::watertight::lifecycle::failure::Place;
-use crate::store::{InstanceState, ModuleIndex};
+use crate::{InstanceState, ModuleIndex};
 
 impl Host for InstanceState {
     fn report(&mut self, module: ModuleIndex, message: String, at: Option<Place>) -> wasmtime::Result<()> {

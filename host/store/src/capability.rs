@@ -21,7 +21,7 @@ use std::sync::{Arc, LazyLock};
 
 use wasmtime::component::{Component, Linker};
 
-use crate::store::{InstanceState, ModuleIndex};
+use crate::{InstanceState, ModuleIndex};
 use watertight_model::config::capability::{Declaration, DeclarationError, Declarations};
 use watertight_model::config::{AppConfig, Limits, ModuleConfig, ModuleValues};
 use watertight_model::ids::{CapabilityName, ModuleName};
@@ -29,7 +29,7 @@ use watertight_model::problem::Problems;
 use watertight_sql::Database;
 use watertight_telemetry::Telemetry;
 
-pub use crate::store::{SharedData, StoreState};
+pub use crate::{SharedData, StoreState};
 
 /// An interface that the host implements, with everything that belongs to it.
 ///

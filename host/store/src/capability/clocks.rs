@@ -4,7 +4,7 @@ use wasmtime_wasi::clocks::WasiClocksNamed;
 use wasmtime_wasi::{p2::bindings::named_imports::wasi::clocks as p2, p3::bindings::named_imports::wasi::clocks as p3};
 
 use super::{Capability, CapabilityLinker, declaration_of, wasi};
-use crate::store::InstanceState;
+use crate::InstanceState;
 use watertight_model::config::capability::Declaration;
 use watertight_model::ids::CapabilityName;
 

@@ -10,7 +10,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p3::{self, Response};
 
-use crate::store::{BodyFault, InstanceState, KeptBody, PassingOn, RequestBody};
+use crate::{BodyFault, InstanceState, KeptBody, PassingOn, RequestBody};
 
 /// The interface that middlewares import. It serves later versions of 0.3 too.
 const HANDLER: &str = "wasi:http/handler@0.3.0";

@@ -4,7 +4,7 @@ use tracing::Level;
 use wasmtime::component::HasSelf;
 
 use super::{Capability, CapabilityLinker, declaration_of};
-use crate::store::{InstanceState, ModuleIndex};
+use crate::{InstanceState, ModuleIndex};
 use bindings::named_imports::wasi::logging::logging::Host;
 use bindings::wasi::logging::logging::Level as GuestLevel;
 use watertight_model::config::capability::Declaration;
@@ -19,7 +19,7 @@ mod bindings {
         inline: "package watertight:host; world capability { import wasi:logging/logging@0.1.0-draft; }",
         world: "watertight:host/capability",
         imports: { default: trappable },
-        named_imports: { "wasi:logging/logging@0.1.0-draft": crate::store::ModuleIndex },
+        named_imports: { "wasi:logging/logging@0.1.0-draft": crate::ModuleIndex },
     });
 }
 
