@@ -6,6 +6,7 @@
 
 mod imports;
 mod order;
+mod origins;
 mod place;
 mod provided;
 pub mod render;
@@ -214,6 +215,7 @@ impl AppGraph {
                 ))
             })
             .collect();
+        origins::check(config, &modules, &mut problems);
         let before = problems.len();
         let order = order::instantiation_order(config, &modules, &mut problems);
         let acyclic = problems.len() == before;
