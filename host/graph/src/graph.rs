@@ -6,6 +6,7 @@
 
 mod imports;
 mod order;
+mod origins;
 mod place;
 mod provided;
 pub mod render;
@@ -69,7 +70,10 @@ pub struct Provider {
     /// The module that serves the import.
     pub module: ModuleName,
     /// The name under which that module exports the interface. Its version is the imported one or a newer compatible one.
+    /// [`InterfaceName::world`] if the import is a function that a world imports directly.
     pub export: InterfaceName,
+    /// The name of the function that serves an import of a function. `None` if the import is an interface.
+    pub function: Option<Arc<str>>,
 }
 
 /// Modules that share one Wasmtime store for each call.
@@ -211,6 +215,7 @@ impl AppGraph {
                 ))
             })
             .collect();
+        origins::check(config, &modules, &mut problems);
         let before = problems.len();
         let order = order::instantiation_order(config, &modules, &mut problems);
         let acyclic = problems.len() == before;
