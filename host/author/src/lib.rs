@@ -2,6 +2,6 @@
 
 pub mod build;
 pub mod dev;
-mod expect;
+pub mod expect;
 pub mod fake;
 pub mod suite;

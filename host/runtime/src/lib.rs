@@ -4,4 +4,3 @@ pub mod store;
 pub mod capability;
 pub mod link;
 pub mod runtime;
-pub mod invoke;

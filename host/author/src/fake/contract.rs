@@ -41,7 +41,7 @@ pub(super) struct ContractFunction {
 
 impl Contract {
     /// Finds the contract of a module and makes a component for it in `target/fakes` of the workspace. `package` names the WIT package, such
-    /// as `shop:payments@1.0.0`. Without it, the contract is what the world in the module's folder exports, or else the package in the
+    /// as `alpha:greeting@1.0.0`. Without it, the contract is what the world in the module's folder exports, or else the package in the
     /// folder of `wit` that has the module's name.
     ///
     /// # Errors
@@ -78,7 +78,7 @@ impl Contract {
         self.artifact.shape.exports.keys().any(|export| export.can_serve(interface))
     }
 
-    /// Finds a function by its name, as scripts write it: `authorize`, or `payments.authorize` with the interface's name.
+    /// Finds a function by its name, as scripts write it: `say-hello`, or `greet.say-hello` with the interface's name.
     pub(super) fn function(&self, name: &str) -> Result<usize, String> {
         let is_meant = |function: &ContractFunction| {
             name == function.name

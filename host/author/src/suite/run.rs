@@ -19,12 +19,12 @@ use super::variant::{Cast, Variant};
 use crate::expect::{Difference, KeptValues, add_kept_names, add_used_names, differences, resolve_placeholders};
 use crate::fake::{Fake, FakeError, Play};
 use watertight_control::application::{Artifacts, Checked, Databases, Host, SharedParts, assemble};
+use watertight_control::invoke::{Caller, invoke};
 use watertight_control::state::{StateError, StateFolder};
 use watertight_graph::routes::RouteTable;
 use watertight_model::config::AppConfig;
 use watertight_model::ids::{Digest, FunctionPath, GenerationNumber, InterfaceName, ModuleName};
 use watertight_model::problem::Problems;
-use watertight_runtime::invoke::{Caller, invoke};
 use watertight_runtime::runtime::{AdmissionTable, Generation};
 use watertight_sql::Database;
 
