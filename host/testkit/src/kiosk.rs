@@ -64,10 +64,19 @@ const CORE: &str = r#"(module
 ///
 /// If the texts of this file don't fit each other.
 pub fn component() -> Vec<u8> {
+    component_for(STOCK, KIOSK)
+}
+
+/// Builds the component of the kiosk for other texts of the two contracts, in which functions have the same core types.
+///
+/// # Panics
+///
+/// If the texts don't fit the core module.
+pub fn component_for(stock: &str, kiosk: &str) -> Vec<u8> {
     let nested = |text: &str, name: &str| {
         let (_, body) = text.split_once(';').expect("it begins with the package");
         format!("package field:{name}@1.0.0 {{ {body} }}")
     };
     let world = "package field:k; world component { import field:stock/stock@1.0.0; export field:kiosk/kiosk@1.0.0; }";
-    component_of(&format!("{world}\n{}\n{}", nested(STOCK, "stock"), nested(KIOSK, "kiosk")), "component", CORE)
+    component_of(&format!("{world}\n{}\n{}", nested(stock, "stock"), nested(kiosk, "kiosk")), "component", CORE)
 }

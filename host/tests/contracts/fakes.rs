@@ -101,6 +101,20 @@ fn a_script_answers_by_arguments_in_order_with_errors_traps_and_delays() {
 }
 
 #[test]
+fn an_async_function_is_faked() {
+    let with_async = |text: &str| text.replace(": func(sku: string, count", ": async func(sku: string, count");
+    let (stock, contract) = (with_async(kiosk::STOCK), with_async(kiosk::KIOSK));
+    let app = kiosk().file("wit/stock/stock.wit", &stock).file("wit/kiosk/kiosk.wit", &contract);
+    fs::write(app.path().join("kiosk.wasm"), kiosk::component_for(&stock, &contract)).unwrap();
+    let fake = json!({ "stock": { "answers": [
+        { "call": "take", "arguments": ["tea"], "answer": { "ok": 7 }, "delay": "10ms" }, { "call": "take", "trap": "it fell" }
+    ] } });
+    let failed = json!({ "err": { "unavailable": "module `stock` is unavailable: it failed" } });
+    let app = with_case(app, &fake, &json!([sell("tea", &json!({ "ok": 7 })), sell("cup", &failed)]));
+    assert!(test(&app, &[]).expect(0).err.ends_with("1 passed, 0 failed\n"));
+}
+
+#[test]
 fn what_was_called_is_checked() {
     let answers = json!([{ "call": "take", "arguments": ["tea"], "answer": { "ok": 1 }, "times": 1 }]);
     let once = json!([sell("tea", &json!({ "ok": 1 }))]);

@@ -168,7 +168,10 @@ impl StandIn for Play {
     ) -> BoxFuture<'a, Result<Option<Val>, String>> {
         Box::pin(async move {
             self.play(interface, function, parameters).await.map_err(|failed| match failed {
-                Failed::Scripted(words) => words,
+                Failed::Scripted(words) => {
+                    tracing::warn!(target: "fake", module = %self.contract.module, "it fails as its script says: {words}");
+                    words
+                }
                 Failed::Unprepared(words) => {
                     tracing::warn!(target: "fake", module = %self.contract.module, "{words}");
                     let mut state = self.state();
