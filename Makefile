@@ -70,6 +70,7 @@ test: tools-test tools-languages $(DEV_HOST) test-go test-js ## Run every test: 
 	$(DEV_HOST) build --app . $(BUILDS)
 	cargo test --locked --workspace --no-fail-fast --features watertight-cli/failpoints
 	for build in $(SUITED); do $(DEV_HOST) test --app . $$build || exit 1; done
+	$(DEV_HOST) test --app . orders --fake payments=by-token --fake notifications=all-stored
 
 crash: tools-test $(DEV_HOST) ## Kill the host ten times at every step of every change (CRASH_TIMES=10), while orders are placed.
 	$(DEV_HOST) build --app .

@@ -8,6 +8,7 @@ use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 
 use super::client::{Client, HostArguments};
+use super::fake::NoFakes;
 use super::{Application, NamedApplication, output};
 use watertight_component::artifact::{self, MAX_COMPONENT_BYTES};
 use watertight_control::control::ChangeOutcome;
@@ -38,6 +39,8 @@ pub(super) struct ApplyArguments {
     host: HostArguments,
     #[command(flatten)]
     change: ChangeArguments,
+    #[command(flatten)]
+    no_fakes: NoFakes,
 }
 
 #[derive(Debug, Args)]
@@ -133,7 +136,8 @@ fn read_component(file: &Path) -> Result<Vec<u8>, Problems> {
 }
 
 pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
-    let ApplyArguments { application, host, change } = arguments;
+    let ApplyArguments { application, host, change, no_fakes } = arguments;
+    no_fakes.refuse("apply")?;
     let config = host.load(&application.app)?;
     let client = host.connect(&config.state)?;
     // The host checks the files. This command sends them as they are on the disk now.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::installed::overrides;
+use super::installed::{install_stand_ins, overrides};
 use super::serve::{HangupAction, Signals, serve, start_log};
 use super::{DevArguments, Listeners, output};
 use watertight_author::build::{BuildError, Built, Event, Options, Profile, build};
@@ -33,9 +33,14 @@ const MAX_NAMED: usize = 3;
 const SILENT_BUILD_NOTICE: Duration = Duration::from_secs(2);
 
 pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
-    let DevArguments { application, listeners: Listeners { listen, admin, probe, admin_token }, state } = arguments;
-    let given = Overrides { listen, admin, probe, ..overrides() };
+    let DevArguments { application, listeners: Listeners { listen, admin, probe, admin_token }, state, fakes } =
+        arguments;
+    let mut given = Overrides { listen, admin, probe, ..overrides() };
     let config = config::load(&application.app, &given)?;
+    if let Some(served) = fakes.serve(&config)? {
+        given.fakes = served.components();
+        install_stand_ins(Arc::new(served));
+    }
     let state = state.unwrap_or_else(|| StateFolder::development_beside(&config.state));
     let components = config.workspace.join(COMPONENTS);
     let overrides = Overrides { state: Some(state), components: Some(components), ..given };
@@ -46,6 +51,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     // Checked before the build, so that these faults do not appear only after minutes of building.
     drop(StateFolder::open_for_development(&config.state)?);
     check_addresses(&config)?;
+    fakes.announce();
 
     let sources = Sources::new(application.app.clone(), overrides.clone());
     let mut author = Author { sources: Some(sources), watcher: Watcher::new(), config, is_first: true };

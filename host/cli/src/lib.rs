@@ -9,6 +9,7 @@ mod change;
 mod check;
 mod client;
 mod dev;
+mod fake;
 mod inspect;
 mod installed;
 mod malloc;
@@ -74,6 +75,8 @@ enum Command {
     Build(BuildArguments),
     /// Run the contract suites of modules: make calls, compare the answers, and check what the databases hold afterwards.
     Test(TestArguments),
+    /// Print a first script for a fake of a module, made from its contract, or check one. `test` and `dev` take it with `--fake`.
+    Fake(fake::FakeCommand),
     /// Compile a component from standard input. For the host's own use.
     #[command(name = CHILD_COMMAND, hide = true)]
     Compile { profile: String, priority: String, memory: u64, output: PathBuf },
@@ -134,6 +137,8 @@ struct RunArguments {
     /// Collector that traces are sent to, by OTLP over HTTP, such as `http://127.0.0.1:4318`. Without it, no traces are recorded.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp: Option<String>,
+    #[command(flatten)]
+    no_fakes: fake::NoFakes,
 }
 
 #[derive(Debug, Args)]
@@ -146,12 +151,16 @@ struct DevArguments {
     /// applied migration is edited, so it cannot be a folder that `run` has used.
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
+    #[command(flatten)]
+    fakes: fake::FakeArguments,
 }
 
 #[derive(Debug, Args)]
 struct CheckArguments {
     #[command(flatten)]
     application: Application,
+    #[command(flatten)]
+    fakes: fake::FakeArguments,
     /// State folder, to compare migrations with its databases. It need not exist.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
@@ -167,6 +176,8 @@ struct CheckArguments {
 struct GraphArguments {
     #[command(flatten)]
     application: Application,
+    #[command(flatten)]
+    fakes: fake::FakeArguments,
     /// Output format.
     #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
     format: GraphFormat,
@@ -244,6 +255,8 @@ struct TestArguments {
     /// Module that the component file stands for, if its exports do not tell.
     #[arg(long = "as", value_name = "MODULE", requires = "target")]
     module: Option<ModuleName>,
+    #[command(flatten)]
+    fakes: fake::FakeArguments,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -294,6 +307,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Build(arguments) => build::build(&arguments),
         Command::Test(arguments) => test::test(&arguments),
+        Command::Fake(arguments) => fake::fake(&arguments),
         Command::Compile { profile, priority, memory, output } => {
             run_as_child(&profile, &priority, memory, &output).map_err(anyhow::Error::msg)
         }

@@ -44,6 +44,11 @@ pub(super) fn passed(text: &str) {
     say(&format!("{GREEN}{:>9}{GREEN:#} {text}", "passed"));
 }
 
+/// Writes a line about a test that was not run to standard error, with the label `skipped`.
+pub(super) fn skipped(text: &str) {
+    say(&format!("{FAINT}{:>9} {text}{FAINT:#}", "skipped"));
+}
+
 /// Writes a line about a failure to standard error, with the label `failed`.
 pub(super) fn failed(text: &str) {
     say(&format!("{RED}{:>9}{RED:#} {text}", "failed"));

@@ -36,11 +36,12 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
+    arguments.no_fakes.refuse("run")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Signals are caught from here on, so that one that comes during the check or the start ends the host in order.
     let signals = runtime.block_on(async { Signals::install(HangupAction::Reload) })?;
     panic_point("start::read");
-    let RunArguments { application, listeners, state, published, apply, accept_empty, otlp } = arguments;
+    let RunArguments { application, listeners, state, published, apply, accept_empty, otlp, .. } = arguments;
     let Listeners { listen, admin, probe, admin_token } = listeners;
     // By OpenTelemetry's specification, an empty variable counts as unset.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;

@@ -2,4 +2,3 @@
 
 pub mod link;
 pub mod runtime;
-pub mod invoke;

@@ -25,11 +25,11 @@ use crate::{InstanceState, ModuleIndex};
 use watertight_model::config::capability::{Declaration, DeclarationError, Declarations};
 use watertight_model::config::{AppConfig, Limits, ModuleConfig, ModuleValues};
 use watertight_model::ids::{CapabilityName, ModuleName};
-use watertight_model::problem::Problems;
+use watertight_model::problem::{Code, Problem, Problems};
 use watertight_sql::Database;
 use watertight_telemetry::Telemetry;
 
-pub use crate::{SharedData, StoreState};
+pub use crate::{SharedData, StandIn, StandIns, StoreState};
 
 /// An interface that the host implements, with everything that belongs to it.
 ///
@@ -121,6 +121,7 @@ impl CapabilityLinker<'_> {
 pub struct Capabilities {
     all: Arc<[(CapabilityName, Arc<dyn Capability>)]>,
     declarations: Declarations,
+    stand_ins: Option<Arc<dyn StandIns>>,
 }
 
 impl Capabilities {
@@ -137,7 +138,13 @@ impl Capabilities {
             all.push((declaration.name.clone(), capability));
             declarations.push(declaration);
         }
-        Ok(Self { all: all.into(), declarations: Declarations::with(declarations)? })
+        Ok(Self { all: all.into(), declarations: Declarations::with(declarations)?, stand_ins: None })
+    }
+
+    /// Returns the same capabilities, with `stand_ins` to answer the calls of modules that are faked.
+    #[must_use]
+    pub fn with_stand_ins(self, stand_ins: Arc<dyn StandIns>) -> Self {
+        Self { stand_ins: Some(stand_ins), ..self }
     }
 
     /// Returns the declarations of all capabilities, which the reading of manifests needs.
@@ -163,6 +170,10 @@ impl Capabilities {
     pub fn prepare(&self, module: &ModuleContext<'_>) -> Result<Vec<SharedData>, Problems> {
         let granted = self.all.iter().filter(|(name, _)| module.config.uses.contains_key(name));
         let (mut shared, mut problems) = (Vec::new(), Vec::new());
+        if module.config.is_fake {
+            let stand_in = self.stand_ins.as_ref().and_then(|stand_ins| stand_ins.stand_in(module.name));
+            shared.push(Box::new(stand_in.ok_or_else(|| no_stand_in(module.name))?) as SharedData);
+        }
         for (_, capability) in granted {
             match capability.prepare(module) {
                 Ok(data) => shared.extend(data),
@@ -195,7 +206,7 @@ impl Capabilities {
 }
 
 static BUILT_IN: LazyLock<Capabilities> =
-    LazyLock::new(|| Capabilities { all: built_in().into(), declarations: Declarations::default() });
+    LazyLock::new(|| Capabilities { all: built_in().into(), declarations: Declarations::default(), stand_ins: None });
 
 impl Default for Capabilities {
     fn default() -> Self {
@@ -207,6 +218,11 @@ impl fmt::Debug for Capabilities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Capabilities").field(&self.declarations).finish()
     }
+}
+
+fn no_stand_in(module: &ModuleName) -> Problem {
+    Problem::new(Code::UnknownName, format!("module `{module}` is faked, and this host has no fake of it"))
+        .module(module)
 }
 
 /// Returns the built-in capabilities. The crate `model` has their declarations, so that applications can be checked without an engine.

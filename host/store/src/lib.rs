@@ -13,6 +13,7 @@ mod failure;
 mod limits;
 mod local;
 mod log;
+mod stand_in;
 mod tasks;
 
 use std::collections::HashMap;
@@ -45,6 +46,7 @@ pub use limits::{CpuAccount, CpuMeter, LimitHit, Tick};
 pub use local::{SharedData, StoreState};
 pub(crate) use log::MAX_LINE;
 pub use log::{GuestLog, LogBudget};
+pub use stand_in::{StandIn, StandIns};
 pub use tasks::{TaskId, TaskSwitch};
 pub use watertight_compose::ModuleIndex;
 pub use watertight_compose::module_index;

@@ -7,6 +7,7 @@
 
 mod app;
 mod drafts;
+mod fakes;
 mod imported;
 mod mounts;
 mod names;

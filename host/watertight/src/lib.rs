@@ -90,6 +90,6 @@ pub use embedded::{Application, Embedding, run_as_compiler};
 pub use wasmtime;
 pub use watertight_cli::main;
 pub use watertight_control::control::Control;
+pub use watertight_control::invoke::InvokeError;
 pub use watertight_edge::http::DataListener;
 pub use watertight_model::problem::{Code, Problem, Problems};
-pub use watertight_runtime::invoke::InvokeError;

@@ -11,6 +11,7 @@ use wit_parser::{PackageName, Resolve, UnresolvedPackageGroup, WorldId, WorldIte
 use super::documentation::{folders_in, holds_wit};
 use super::error::BuildError;
 use super::source::Source;
+use watertight_model::ids::ModuleName;
 
 /// The WIT text of the package `watertight:lifecycle`, in the version of this host. A workspace may lack the package or have an older
 /// version.
@@ -58,6 +59,12 @@ impl World {
         Self::resolve(main, packages, reports_failure).map_err(|error| refused(format!("{error:#}")))
     }
 
+    /// Resolves the only world of `main` with the packages that a module with the WIT folder `wit` may use.
+    pub(super) fn of_text(main: UnresolvedPackageGroup, wit: &Path, workspace: &Path) -> anyhow::Result<Self> {
+        let (packages, _) = needed(&main, available(wit, workspace));
+        Self::resolve(main, packages, false)
+    }
+
     fn resolve(
         main: UnresolvedPackageGroup,
         packages: Vec<UnresolvedPackageGroup>,
@@ -103,6 +110,37 @@ fn import_failure(resolve: &mut Resolve, world: WorldId) {
     resolve.worlds[world].imports.entry(WorldKey::Interface(id)).or_insert(item);
 }
 
+/// Lists the interfaces with functions that the world in a module's WIT folder exports, without those of the host's and of WASI's packages
+/// and those that the world defines itself. `None` if the folder has no WIT.
+///
+/// # Errors
+///
+/// The reason why the world can't be read, as a text for people.
+pub(super) fn interfaces_exported(
+    module: &ModuleName,
+    wit: &Path,
+    workspace: &Path,
+) -> Result<Option<Vec<String>>, String> {
+    if !holds_wit(wit) {
+        return Ok(None);
+    }
+    let failed = |error: anyhow::Error| format!("the world of module `{module}` can't be read: {error:#}");
+    let main =
+        UnresolvedPackageGroup::parse_dir(wit).map_err(|error| failed(anyhow::Error::msg(format!("{error:#}"))))?;
+    let world = World::of_text(main, wit, workspace).map_err(failed)?;
+    let (resolve, id) = world.resolved();
+    let exports = resolve.worlds[id].exports.iter().filter_map(|(key, item)| match (key, item) {
+        (WorldKey::Interface(_), WorldItem::Interface { id, .. }) => Some(*id),
+        _ => None,
+    });
+    let contracts = exports.filter(|id| {
+        let interface = &resolve.interfaces[*id];
+        let namespace = interface.package.map(|package| resolve.packages[package].name.namespace.as_str());
+        !interface.functions.is_empty() && !matches!(namespace, Some("wasi" | "watertight"))
+    });
+    Ok(Some(contracts.filter_map(|id| resolve.id_of(id)).collect()))
+}
+
 /// Returns the folders of the workspace's packages that a module's world needs. `None` if they can't be determined.
 pub(super) fn contracts(folder: &Path, workspace: &Path) -> Option<BTreeSet<PathBuf>> {
     let wit = folder.join("wit");
@@ -117,7 +155,7 @@ pub(super) fn contracts(folder: &Path, workspace: &Path) -> Option<BTreeSet<Path
 
 /// Returns the packages that a module may use, with their folders. A package in the module's own `wit/deps` takes precedence over one of
 /// the same name in the workspace. Leaves out folders with invalid WIT; if the module needs one, its package is reported as missing.
-fn available(wit: &Path, workspace: &Path) -> BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)> {
+pub(super) fn available(wit: &Path, workspace: &Path) -> BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)> {
     let shared = workspace.join("wit");
     let folders = folders_in(&wit.join("deps")).into_iter().chain([shared.clone()]).chain(folders_in(&shared));
     let mut packages = BTreeMap::new();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::provided::{self, HostService, Offers};
 use super::{Node, Provider};
-use watertight_component::artifact::Artifact;
+use watertight_component::artifact::{Artifact, FAKE};
 use watertight_component::shape::{Difference, Interface, Type, differences, exact_differences};
 use watertight_model::config::{AppConfig, ModuleConfig};
 use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
@@ -58,6 +58,7 @@ pub(super) fn resolve(
         resume: module.resume,
     };
     let mut resolver = Resolver { name, module, config, offers, artifacts, problems, node };
+    resolver.check_has_code(artifact);
     resolver.check_bare(artifact);
     resolver.check_called_by_host(artifact);
     for (import, wanted) in &artifact.shape.imports {
@@ -80,6 +81,19 @@ impl Resolver<'_> {
     /// Creates a problem of this module with the line of its manifest entry.
     fn problem(&self, code: Code, message: String) -> Problem {
         Problem::new(code, message).module(self.name).file(&self.config.manifest).line(self.module.line)
+    }
+
+    /// Reports a component that has only the exports of a contract. Only a host that fakes the module can answer its calls.
+    fn check_has_code(&mut self, artifact: &Artifact) {
+        if artifact.language() == Some(FAKE) && !self.module.is_fake {
+            let message = format!("the component of module `{}` is a fake: it has no code", self.name);
+            let help = format!(
+                "build the module; fakes answer only in `watertight test` and `watertight dev`, with `--fake {0}=…`",
+                self.name
+            );
+            let problem = Problem::new(Code::NotAComponent, message).module(self.name).file(&artifact.path);
+            self.problems.push(problem.help(help));
+        }
     }
 
     fn check_bare(&mut self, artifact: &Artifact) {

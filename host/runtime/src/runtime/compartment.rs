@@ -5,6 +5,7 @@
 mod explain;
 mod lease;
 mod shared;
+mod stand_in;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -31,6 +32,7 @@ use watertight_telemetry::{CompartmentMetrics, LineRateLimit, Telemetry, Trace};
 pub use lease::Lease;
 use shared::SharedInstances;
 pub(super) use shared::{Begin, EarlyEnd, SharedEnd, SharedRequest};
+use stand_in::Substitute;
 
 /// The memory above which an instance is dropped after a call instead of being kept, in bytes.
 const KEEP_MEMORY: usize = 64 << 20;
@@ -73,6 +75,8 @@ pub struct Compartment {
     exports: Arc<[Export]>,
     fused: Arc<[FusedCalls]>,
     modules: Arc<[ModuleData]>,
+    /// What answers the calls in the place of the only module's code. `None` for modules that run.
+    substitute: Option<Substitute>,
     instances: Instances,
     limits: Limits,
     /// What decides when a call of a module may run, in the order of the modules.
@@ -108,6 +112,7 @@ impl Compartment {
     ) -> Arc<Self> {
         let compartment = Arc::new(Self {
             name: plan.name.clone(),
+            substitute: Substitute::find(&linked, &modules),
             identity: linked.identity,
             pre: linked.pre,
             profile: linked.profile,
@@ -220,6 +225,9 @@ impl Compartment {
     ///
     /// Returns [`CallError`] if a module does not start or there is no room for the instance.
     pub async fn warm_up(&self, mut call: CallContext) -> Result<(), CallError> {
+        if self.substitute.is_some() {
+            return Ok(());
+        }
         self.lower_limits(&mut call);
         let instance = self.start(call).await?;
         self.put_back(instance);
@@ -239,6 +247,9 @@ impl Compartment {
     ) -> impl Future<Output = CallResult> + Send + 'a {
         // Not an async function, because each such wrapper would store the call's context once more in its future.
         let run = async move {
+            if let Some(substitute) = &self.substitute {
+                return Box::pin(self.substitute(substitute, place, parameters, call)).await;
+            }
             let lease = self.admit(place, call).await?;
             let (result, lease) = lease.call(parameters).await?;
             lease.put_back();
@@ -250,6 +261,9 @@ impl Compartment {
     /// Serves a call that another compartment has made from a task of its own. Answers the request as soon as there is an answer, and returns
     /// when the call has ended. Both can be apart if values of the call stream.
     pub async fn serve(self: &Arc<Self>, place: FunctionIndex, request: CalleeRequest, call: CallContext) {
+        if let Some(substitute) = &self.substitute {
+            return Box::pin(self.serve_substitute(substitute, place, request, call)).await;
+        }
         let CalleeRequest { function, parameters, answer } = request;
         let mut answer = Some(answer);
         let served = async {

@@ -185,6 +185,7 @@ fn the_command_line_goes_before_the_manifest() {
         state: Some("here".into()),
         otlp: Some("http://other".parse().unwrap()),
         components: Some("built".into()),
+        fakes: BTreeMap::new(),
         capabilities: Declarations::default(),
     };
     let app = load(folder.path(), &overrides).unwrap();
@@ -208,6 +209,7 @@ fn the_command_line_goes_before_the_manifest() {
         state: None,
         otlp: None,
         components: None,
+        fakes: BTreeMap::new(),
         capabilities: Declarations::default(),
     };
     assert!(load(folder.path(), &overrides).is_ok());
@@ -274,4 +276,30 @@ fn a_module_is_resumed_each_minute_unless_it_says_otherwise() {
     let config = load_files(&[("app.toml", manifest)]).unwrap();
     let times: Vec<_> = config.modules.values().map(|module| module.resume).collect();
     assert_eq!(times, [Some(Duration::from_secs(60)), Some(Duration::from_secs(300)), None]);
+}
+
+/// A faked module keeps its table in the manifest, but what the table grants doesn't count, and no compartment holds it.
+#[test]
+fn a_fake_takes_the_place_of_a_module() {
+    let manifest = "[app]\nname = \"a\"\n[modules.one]\ncomponent = \"one\"\ncalls = [\"two\"]\n\
+                    [modules.two]\ncomponent = \"two\"\ncalls = [\"three\"]\nuses = [\"sql\"]\n\
+                    secrets = { key = { env = \"KEY\" } }\n[modules.three]\ncomponent = \"three\"\n\
+                    [compartments.both]\nmodules = [\"one\", \"two\"]\n[compartments.alone]\nmodules = [\"three\"]\n";
+    let folder = folder(&[("app.toml", manifest)]);
+    let name = |text: &str| text.parse::<ModuleName>().unwrap();
+    let fakes = |names: &[&str]| Overrides {
+        fakes: names.iter().map(|text| (name(text), "fake.wasm".into())).collect(),
+        ..Overrides::default()
+    };
+    let app = load(folder.path(), &fakes(&["two", "three"])).unwrap();
+    let faked = &app.modules[&name("two")];
+    assert!(faked.is_fake && faked.uses.is_empty() && faked.secrets.is_empty());
+    assert_eq!((faked.calls.modules().count(), faked.component.value.file()), (0, Path::new("fake.wasm")));
+    assert!(!app.modules[&name("one")].is_fake);
+    let held: Vec<_> = app.compartments.values().flat_map(|compartment| &compartment.modules).collect();
+    assert_eq!((app.compartments.len(), held), (1, vec![&name("one")]));
+
+    let problems = load(folder.path(), &fakes(&["four"])).unwrap_err();
+    assert_eq!(problems.as_slice()[0].code, Code::UnknownName);
+    assert!(problems.as_slice()[0].message.contains("`four` can't be faked"));
 }

@@ -1,10 +1,12 @@
-//! Compares answers with the expectations of a suite: JSON in which an object with a single key such as `$any` is a placeholder.
+//! Compares JSON with the expectations of a suite or a fake: JSON in which an object with a single key such as `$any` is a placeholder.
 //!
 //! `{"$any": …}`, `{"$ulid": …}` and `{"$timestamp": …}` match values that change from run to run. The operand is null, or a name under
-//! which the value is kept and must occur again. `{"$length": N}` matches a list of N items. `{"$value": NAME}`,
-//! `{"$repeat": [TEXT or LIST, TIMES]}` and `{"$join": [TEXT, …]}` stand for one definite value.
+//! which the value is kept and must occur again. `{"$length": N}` matches a list of N items, and `{"$has": {…}}` an object with at least
+//! these fields. `{"$value": NAME}`, `{"$repeat": [TEXT or LIST, TIMES]}` and `{"$join": [TEXT, …]}` stand for one definite value. In the
+//! answer of a fake, `$ulid` and `$timestamp` make a new value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -15,7 +17,7 @@ const MAX_REPEATED: usize = 1 << 20;
 const TIMESTAMP_LENGTH: usize = 24;
 
 /// The values that a test case has kept under names, to be compared with later answers.
-pub(super) type KeptValues = BTreeMap<String, Value>;
+pub(crate) type KeptValues = BTreeMap<String, Value>;
 
 /// A place in an answer that differs from what the suite expects.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -32,6 +34,7 @@ pub struct Difference {
 enum Placeholder<'a> {
     Volatile(VolatileKind, Option<&'a str>),
     Length(u64),
+    Has(&'a Map<String, Value>),
     Value(&'a str),
     Repeat(&'a Value, usize),
     Join(&'a [Value]),
@@ -45,6 +48,15 @@ enum VolatileKind {
 }
 
 impl VolatileKind {
+    /// Makes a new value of this kind. `None` if any value is of this kind.
+    fn make(self) -> Option<Value> {
+        match self {
+            Self::Any => None,
+            Self::Ulid => Some(ulid::Ulid::generate().to_string().into()),
+            Self::Timestamp => Some(humantime::format_rfc3339_millis(SystemTime::now()).to_string().into()),
+        }
+    }
+
     fn accepts(self, value: &Value) -> bool {
         match self {
             Self::Any => true,
@@ -79,6 +91,7 @@ impl<'a> Placeholder<'a> {
             "$ulid" => Self::Volatile(VolatileKind::Ulid, name()?),
             "$timestamp" => Self::Volatile(VolatileKind::Timestamp, name()?),
             "$length" => Self::Length(value.as_u64().ok_or_else(wrong)?),
+            "$has" => Self::Has(value.as_object().ok_or_else(wrong)?),
             "$value" => Self::Value(value.as_str().ok_or_else(wrong)?),
             "$repeat" => {
                 let [part @ (Value::String(_) | Value::Array(_)), times] =
@@ -93,7 +106,7 @@ impl<'a> Placeholder<'a> {
             "$join" => Self::Join(value.as_array().ok_or_else(wrong)?),
             _ => {
                 return Err(format!(
-                    "`{key}` is not a placeholder: use $any, $ulid, $timestamp, $length, $value, $repeat or $join"
+                    "`{key}` is not a placeholder: use $any, $ulid, $timestamp, $length, $has, $value, $repeat or $join"
                 ));
             }
         }))
@@ -101,34 +114,69 @@ impl<'a> Placeholder<'a> {
 }
 
 /// Checks the placeholders of a suite's JSON: each must be valid. With `may_vary` false, each must stand for one definite value.
-pub(super) fn check(value: &Value, may_vary: bool) -> Result<(), String> {
+pub(crate) fn check(value: &Value, may_vary: bool) -> Result<(), String> {
     match value {
         Value::Array(items) => items.iter().try_for_each(|item| check(item, may_vary)),
         Value::Object(object) => match Placeholder::of(object)? {
             None => object.values().try_for_each(|value| check(value, may_vary)),
-            Some(Placeholder::Volatile(..) | Placeholder::Length(_)) if !may_vary => {
+            Some(Placeholder::Volatile(..) | Placeholder::Length(_) | Placeholder::Has(_)) if !may_vary => {
                 Err(format!("the placeholder {value} matches many values, so it can't be sent"))
             }
             Some(Placeholder::Join(parts)) => parts.iter().try_for_each(|part| check(part, false)),
             Some(Placeholder::Repeat(part, _)) => check(part, false),
+            Some(Placeholder::Has(fields)) => fields.values().try_for_each(|value| check(value, true)),
             Some(_) => Ok(()),
         },
         _ => Ok(()),
     }
 }
 
+/// Adds the names under which the placeholders of some JSON keep values to `names`.
+pub(crate) fn add_kept_names(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| add_kept_names(item, names)),
+        Value::Object(object) => match Placeholder::of(object) {
+            Ok(Some(Placeholder::Volatile(_, Some(name)))) => drop(names.insert(name.to_owned())),
+            _ => object.values().for_each(|value| add_kept_names(value, names)),
+        },
+        _ => {}
+    }
+}
+
+/// Adds the names that `$value` placeholders of some JSON use to `names`.
+pub(crate) fn add_used_names(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| add_used_names(item, names)),
+        Value::Object(object) => match Placeholder::of(object) {
+            Ok(Some(Placeholder::Value(name))) => drop(names.insert(name.to_owned())),
+            _ => object.values().for_each(|value| add_used_names(value, names)),
+        },
+        _ => {}
+    }
+}
+
 /// Replaces each placeholder in a suite's JSON by the value that it stands for. `kept` has the values for `$value`.
-pub(super) fn resolve_placeholders(value: &Value, kept: &KeptValues) -> Result<Value, String> {
+pub(crate) fn resolve_placeholders(value: &Value, kept: &KeptValues) -> Result<Value, String> {
+    resolve(value, kept, &|_| None)
+}
+
+/// Replaces each placeholder in the answer of a fake by the value that it stands for, or by a new value.
+pub(crate) fn resolve_answer(value: &Value, kept: &KeptValues) -> Result<Value, String> {
+    resolve(value, kept, &VolatileKind::make)
+}
+
+fn resolve(value: &Value, kept: &KeptValues, make: &dyn Fn(VolatileKind) -> Option<Value>) -> Result<Value, String> {
     Ok(match value {
         Value::Array(items) => {
-            items.iter().map(|item| resolve_placeholders(item, kept)).collect::<Result<Vec<_>, _>>()?.into()
+            items.iter().map(|item| resolve(item, kept, make)).collect::<Result<Vec<_>, _>>()?.into()
         }
         Value::Object(object) => match Placeholder::of(object)? {
             None => {
-                let entries = object.iter().map(|(key, value)| Ok((key.clone(), resolve_placeholders(value, kept)?)));
+                let entries = object.iter().map(|(key, value)| Ok((key.clone(), resolve(value, kept, make)?)));
                 Value::Object(entries.collect::<Result<_, String>>()?)
             }
-            Some(Placeholder::Volatile(..) | Placeholder::Length(_)) => {
+            Some(Placeholder::Volatile(kind, None)) if let Some(made) = make(kind) => made,
+            Some(Placeholder::Volatile(..) | Placeholder::Length(_) | Placeholder::Has(_)) => {
                 return Err(format!(
                     "the placeholder {value} matches many values, so it can't stand where one value is needed"
                 ));
@@ -136,12 +184,12 @@ pub(super) fn resolve_placeholders(value: &Value, kept: &KeptValues) -> Result<V
             Some(Placeholder::Value(name)) => {
                 kept.get(name).cloned().ok_or_else(|| format!("no earlier answer gave a value the name `{name}`"))?
             }
-            Some(Placeholder::Repeat(part, times)) => repeat(&resolve_placeholders(part, kept)?, times)
+            Some(Placeholder::Repeat(part, times)) => repeat(&resolve(part, kept, make)?, times)
                 .ok_or_else(|| format!("`$repeat` would make a value of more than {MAX_REPEATED} bytes of {part}"))?,
             Some(Placeholder::Join(parts)) => {
                 let mut text = String::new();
                 for part in parts {
-                    let part = resolve_placeholders(part, kept)?;
+                    let part = resolve(part, kept, make)?;
                     text.push_str(
                         part.as_str().ok_or_else(|| format!("`$join` joins texts, and {part} is not a text"))?,
                     );
@@ -167,7 +215,7 @@ fn repeat(part: &Value, times: usize) -> Option<Value> {
 
 /// Returns all differences between an expectation and a value, in the order of the expectation. Adds the values for which the expectation
 /// has a name to `kept`.
-pub(super) fn differences(expected: &Value, found: &Value, kept: &mut KeptValues) -> Result<Vec<Difference>, String> {
+pub(crate) fn differences(expected: &Value, found: &Value, kept: &mut KeptValues) -> Result<Vec<Difference>, String> {
     let mut differences = Vec::new();
     compare(expected, found, &mut String::new(), kept, &mut differences)?;
     Ok(differences)
@@ -199,7 +247,13 @@ fn compare(
                 Placeholder::Length(length) if found.as_array().is_some_and(|items| items.len() as u64 == length) => {
                     return Ok(());
                 }
-                Placeholder::Length(_) => expected.clone(),
+                Placeholder::Has(fields) if let Value::Object(found) = found => {
+                    for (key, expected) in fields {
+                        inside(key, Some(expected), found.get(key), at, kept, out)?;
+                    }
+                    return Ok(());
+                }
+                Placeholder::Length(_) | Placeholder::Has(_) => expected.clone(),
                 _ => resolve_placeholders(expected, kept)?,
             };
             if expected != *found {

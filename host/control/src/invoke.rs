@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
-use crate::runtime::{CallError, Generation, detached};
 use watertight_graph::graph::FunctionNotFound;
 use watertight_json::{FunctionCodec, Unsupported, Violation};
 use watertight_model::ids::FunctionPath;
+use watertight_runtime::runtime::{CallError, Generation, detached};
 use watertight_store::{CallContext, ConcurrentCalls};
 
 /// The reason why [`invoke`] returned no result.
