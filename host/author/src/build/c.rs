@@ -2,8 +2,8 @@
 //! component of the result.
 //!
 //! The compiler gets the flags of `compile_flags.txt`, which editors read too, and every `.c` file below `src`. Each build regenerates the
-//! folder `bindings` of the module. A file there replaces two functions of the C library, so that a failed assertion is reported by
-//! `watertight:lifecycle/failure`. A module that uses nothing else of an operating system then imports its world and no WASI.
+//! folder `bindings` of the module. A file there has two functions that stand in for those of the C library, so that a failed assertion is
+//! reported by `watertight:lifecycle/failure`. A module that uses nothing else of an operating system then imports its world and no WASI.
 
 mod compiler;
 
@@ -62,7 +62,9 @@ pub(super) fn compile(
     arguments.push(format!("-Wl,-z,stack-size={STACK}"));
     // Debug information has paths within the module, wherever its folder stands.
     arguments.push("-ffile-compilation-dir=.".to_owned());
-    arguments.push("-Dabort=watertight_abort".to_owned());
+    arguments.extend(["-Dabort=watertight_abort", "-D__assert_fail=watertight_assert_fail"].map(str::to_owned));
+    // Zig leaves out assertions in optimised code. Only the author may.
+    arguments.push("-UNDEBUG".to_owned());
     arguments.extend(flags);
     arguments.extend(files.iter().map(|file| file.display().to_string()));
     arguments.extend(["-o".to_owned(), output.display().to_string()]);

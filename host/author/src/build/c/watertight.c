@@ -1,4 +1,5 @@
-// Written by `watertight build`. A failed assertion and `abort` are reported to the host, which writes them to the module's log.
+// Written by `watertight build`. A failed assertion and `abort` are reported to the host, which writes them to the module's log. The build
+// renames the calls of the C library's functions to these, which bring no WASI into the component.
 
 #include "WORLD.h"
 
@@ -20,8 +21,7 @@ static _Noreturn void fail(watertight_lifecycle_failure_place_t *place) {
     __builtin_trap();
 }
 
-// The C library's own function prints to standard error, which brings WASI into the component.
-_Noreturn void __assert_fail(const char *condition, const char *file, int line, const char *function) {
+_Noreturn void watertight_assert_fail(const char *condition, const char *file, int line, const char *function) {
     length = 0;
     say("assertion failed in ");
     say(function ? function : "?");
@@ -31,7 +31,6 @@ _Noreturn void __assert_fail(const char *condition, const char *file, int line, 
     fail(&place);
 }
 
-// What the module calls as `abort`: the build renames it, because the C library has one already.
 _Noreturn void watertight_abort(void) {
     length = 0;
     say("abort() was called");
