@@ -5,6 +5,7 @@
 
 mod failing;
 mod modules;
+// The calls and the contract are those of the test `javascript`.
 #[path = "../javascript/table.rs"]
 mod table;
 mod values;
