@@ -1,9 +1,12 @@
 //! `watertight build`: compiles a module's folder into one component file with the toolchain of its language.
 //!
 //! A build reads the folder, compiles its code, makes a component of it, and embeds the custom section that has the module's name,
-//! migrations and documentation. Rust and Go builds are reproducible: the same source gives the same bytes. Nothing is printed here; the
+//! migrations and documentation. Rust, Go and C builds are reproducible: the same source gives the same bytes. Nothing is printed here; the
 //! caller's listener gets every step.
 
+mod bindings;
+mod c;
+mod cache;
 mod cargo;
 mod contract;
 mod documentation;
@@ -136,7 +139,8 @@ pub fn build(
                 None => continue,
             },
             Language::Go => go::compile(source, &options.workspace, options.profile.keeps_names(), listener),
-            Language::JavaScript => javascript::compile(source, &options.workspace, listener),
+            Language::JavaScript | Language::TypeScript => javascript::compile(source, &options.workspace, listener),
+            Language::C => c::compile(source, &options.workspace, options.profile.keeps_names(), listener),
         };
         match compiled.and_then(|component| finish(source, component, &documentation, options, listener)) {
             Ok(module) => {

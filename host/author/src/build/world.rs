@@ -5,7 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use wit_component::{StringEncoding, WitPrinter, embed_component_metadata};
+use wasi_preview1_component_adapter_provider as adapter;
+use wit_component::{ComponentEncoder, StringEncoding, WitPrinter, embed_component_metadata};
 use wit_parser::{PackageName, Resolve, UnresolvedPackageGroup, WorldId, WorldItem, WorldKey};
 
 use super::documentation::{folders_in, holds_wit};
@@ -89,9 +90,15 @@ impl World {
         (&self.resolve, self.id)
     }
 
-    /// Embeds a description of the world into a core module, as a custom section. The component encoder makes the component from it.
-    pub(super) fn embed(&self, core: &mut Vec<u8>) -> anyhow::Result<()> {
-        embed_component_metadata(core, &self.resolve, self.id, StringEncoding::UTF8, false)
+    /// Makes a component that implements the world from a core module. If the module imports WASI's preview 1, an adapter implements that
+    /// with preview 2. Adds a description of the world to `core`.
+    pub(super) fn component_of(&self, core: &mut Vec<u8>) -> anyhow::Result<Vec<u8>> {
+        embed_component_metadata(core, &self.resolve, self.id, StringEncoding::UTF8, false)?;
+        let name = adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+        let mut encoder = ComponentEncoder::default();
+        encoder.validate(true).module(core)?;
+        encoder.adapter(name, adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
+        encoder.encode()
     }
 }
 

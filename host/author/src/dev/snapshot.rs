@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use ignore::WalkBuilder;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::build::Inputs;
+use crate::build::{Inputs, Language};
 use watertight_model::ids::Digest;
 
 /// How many files, and how many folders, a snapshot reads at most. Larger applications most likely name a folder that holds no sources.
@@ -133,7 +133,7 @@ impl Walk<'_> {
         }
         let mut walk = WalkBuilder::new(folder);
         walk.standard_filters(false).parents(true).ignore(true).git_ignore(true).git_exclude(true);
-        walk.filter_entry(|entry| !is_not_a_source(entry.path()) && !is_go_binding(entry.path()));
+        walk.filter_entry(|entry| !is_not_a_source(entry.path()) && !is_binding(entry.path()));
         // A link that leads back to a parent is an error of the walk.
         for entry in walk.follow_links(true).max_depth(Some(MAX_DEPTH)).build().filter_map(Result::ok) {
             if self.found.exceeds_limit() {
@@ -189,9 +189,9 @@ pub(super) fn is_not_a_source(path: &Path) -> bool {
     MATCHER.matched(name, false).is_ignore() || name == "target" && path.join("CACHEDIR.TAG").exists()
 }
 
-/// Whether this is code that the generator of bindings for Go writes beside the sources.
-fn is_go_binding(path: &Path) -> bool {
-    path.ends_with("wit_bindings.go") || path.ends_with("bindings") && path.with_file_name("go.mod").exists()
+/// Whether this is code that a generator of bindings writes beside the sources.
+fn is_binding(path: &Path) -> bool {
+    path.ends_with("wit_bindings.go") || Language::is_made(path)
 }
 
 #[cfg(test)]

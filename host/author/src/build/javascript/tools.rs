@@ -1,13 +1,13 @@
-//! Installs the programs that make components of JavaScript, componentize-js and a bundler, in the versions that this host pins.
+//! Installs the programs that make components of JavaScript, componentize-js, a bundler and TypeScript's compiler, in the versions that this host pins.
 //!
 //! npm installs them once for each user and set of versions. Modules need none of them in their own `package.json`.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::build::Event;
+use crate::build::cache;
 use crate::build::error::BuildError;
 use crate::build::process::step;
 use crate::build::source::Source;
@@ -18,15 +18,13 @@ const PACKAGE: &str = include_str!("tools/package.json");
 const LOCK: &str = include_str!("tools/package-lock.json");
 
 /// The scripts that Node.js runs, and those that become part of a component.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("componentize.mjs", include_str!("componentize.mjs")),
     ("places.mjs", include_str!("places.mjs")),
     ("shim.mjs", include_str!("shim.mjs")),
+    ("types.mjs", include_str!("types.mjs")),
     ("values.mjs", include_str!("values.mjs")),
 ];
-
-/// The file that npm writes after it has installed all packages, relative to the folder of the installation.
-const INSTALLED: &str = "node_modules/.package-lock.json";
 
 /// Returns the digest of what this host contributes to making a component: its scripts, and the pinned versions of the tools.
 pub(super) fn digest() -> Digest {
@@ -41,63 +39,37 @@ pub(super) fn ready(
     help: &'static str,
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<PathBuf, BuildError> {
-    let cache = cache(workspace);
-    let folder = cache.join(format!("javascript-{}", short(&Digest::of(LOCK.as_bytes()))));
+    let folder = cache::folder(workspace).join(format!("javascript-{}", short(&Digest::of(LOCK.as_bytes()))));
     let unwritable = |path: &Path| {
         let path = path.to_owned();
         move |error| BuildError::unwritable(&path, error)
     };
-    fs::create_dir_all(&cache).map_err(unwritable(&cache))?;
-    // Concurrent builds wait here until one has installed the programs.
-    let lock = folder.with_added_extension("lock");
-    let held = File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(unwritable(&lock))?;
-    if !folder.join(INSTALLED).is_file() {
-        install(source, &folder, help, listener)?;
-    }
+    cache::once(&folder, |aside| install(source, aside, help, listener))?;
     let scripts = folder.join(format!("scripts-{}", short(&digest())));
     fs::create_dir_all(&scripts).map_err(unwritable(&scripts))?;
     for (name, text) in SCRIPTS {
         let file = scripts.join(name);
         write_if_changed(&file, text.as_bytes()).map_err(unwritable(&file))?;
     }
-    drop(held);
     Ok(scripts.join(SCRIPTS[0].0))
 }
 
-/// Installs the programs into a temporary folder and renames the folder, so that an installation is always complete.
+/// Installs the programs into a folder.
 fn install(
     source: &Source,
     folder: &Path,
     help: &'static str,
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<(), BuildError> {
-    let aside = folder.with_added_extension("part");
-    let prepared = remove(folder)
-        .and_then(|()| remove(&aside))
-        .and_then(|()| fs::create_dir_all(&aside))
-        .and_then(|()| fs::write(aside.join("package.json"), PACKAGE))
-        .and_then(|()| fs::write(aside.join("package-lock.json"), LOCK));
-    prepared.map_err(|error| BuildError::unwritable(&aside, error))?;
+    let prepared = fs::write(folder.join("package.json"), PACKAGE)
+        .and_then(|()| fs::write(folder.join("package-lock.json"), LOCK));
+    prepared.map_err(|error| BuildError::unwritable(folder, error))?;
     let mut command = Command::new("npm");
     // Install scripts of packages are not run. The needed programs come prebuilt.
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-    command.current_dir(&aside).args(arguments);
-    step(source, command, format!("npm {} (componentize-js and esbuild)", arguments.join(" ")), help, listener)?;
-    fs::rename(&aside, folder).map_err(|error| BuildError::unwritable(folder, error))
-}
-
-fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Returns the user's cache folder, or the workspace's `target` folder if the user has none.
-fn cache(workspace: &Path) -> PathBuf {
-    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let user = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
-    user.map_or_else(|| workspace.join("target"), |cache| cache.join("watertight"))
+    command.current_dir(folder).args(arguments);
+    let shown = format!("npm {} (componentize-js, esbuild and TypeScript)", arguments.join(" "));
+    step(source, command, shown, help, listener)
 }
 
 fn short(digest: &Digest) -> String {
