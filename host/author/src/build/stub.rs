@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use wit_component::{ComponentEncoder, dummy_module};
+use wit_component::dummy_module;
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageName, UnresolvedPackageGroup};
 
 use super::world::{World, available, interfaces_exported};
@@ -80,8 +80,7 @@ fn encode(module: &ModuleName, text: &str, wit: &Path, workspace: &Path) -> anyh
     let world = World::of_text(main, wit, workspace)?;
     let (resolve, id) = world.resolved();
     let mut core = dummy_module(resolve, id, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
-    world.embed(&mut core)?;
-    let mut component = ComponentEncoder::default().validate(true).module(&core)?.encode()?;
+    let mut component = world.component_of(&mut core)?;
     let section = ModuleSection::new(&component, module.clone(), FAKE, Vec::new(), Docs::default())?;
     section.append_to(&mut component)?;
     Ok(component)
