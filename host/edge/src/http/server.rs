@@ -43,10 +43,10 @@ use http2::Http2;
 use refusal::Refusals;
 use wire::Wire;
 
-pub use pulse::Pulse;
 pub use body::{BodyError, RequestBody};
 pub use connection::{Connection, HeldBytes, NoRoom, PermitShare};
 pub(super) use http2::content_length;
+pub use pulse::Pulse;
 
 /// The pause before a listener accepts again after an error that will not pass at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
