@@ -162,9 +162,10 @@ impl Compartment {
     /// Returns how many instances the compartment has, by their state.
     pub fn stats(&self) -> InstanceStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let memory = self.warm().iter().map(|instance| instance.state().memory() as u64).sum();
         InstanceStats {
             warm: self.warm().len() + self.shared.unused(),
-            memory: self.warm().iter().map(|instance| instance.state().memory() as u64).sum(),
+            memory,
             made: read(&self.counters.made),
             dropped: read(&self.counters.dropped),
             calls: read(&self.counters.calls),

@@ -1,20 +1,18 @@
 //! Keeps the instances that `instances.warm` asks for: before a generation serves, and as long as it is the current one.
 
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use super::Generation;
 
 /// The time between two looks for compartments that have lost instances.
-const LOOK: Duration = Duration::from_secs(1);
+const LOOK: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Generation {
     /// Starts the missing warm instances of all compartments. One that does not start is only logged.
     pub(super) async fn start_missing(self: &Arc<Self>) {
-        for (place, compartment) in self.compartments.iter().enumerate() {
-            for _ in 0..compartment.missing() {
-                self.start_first_instance(place, Some(self), true).await;
-            }
+        let missing = |place: usize| (0..self.compartments[place].missing()).map(move |_| place);
+        for place in (0..self.compartments.len()).flat_map(missing) {
+            self.start_first_instance(place, Some(self), true).await;
         }
     }
 }
