@@ -82,9 +82,9 @@ mod tests {
 
     #[test]
     fn names_come_before_the_order() {
-        assert_eq!(places(0, "").unwrap(), []);
+        assert!(places(0, "").unwrap().is_empty());
         assert_eq!(places(2, "").unwrap(), [0, 1]);
-        assert_eq!(places(2, "shop.socket:shop.socket").unwrap(), [0, 1]);
+        assert_eq!(places(2, "host.socket:host.socket").unwrap(), [0, 1]);
         assert_eq!(places(2, "admin:http").unwrap(), [1, 0]);
         assert_eq!(places(1, "probe").unwrap(), [2]);
         // A name too many is not this process's.
@@ -94,7 +94,7 @@ mod tests {
     #[test]
     fn unknown_and_repeated_names_are_refused() {
         for (count, names, word) in
-            [(2, "http:shop.socket", "shop.socket"), (2, "http", "``"), (2, "http:http", "two sockets")]
+            [(2, "http:host.socket", "host.socket"), (2, "http", "``"), (2, "http:http", "two sockets")]
         {
             let refused = places(count, names).unwrap_err().to_string();
             assert!(refused.contains(word), "{refused}");

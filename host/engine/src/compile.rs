@@ -150,7 +150,7 @@ impl Compiler {
         Self { cancel: end, ..self.clone() }
     }
 
-    /// Returns a compiler that tells people what it compiles, such as ``module `orders` ``.
+    /// Returns a compiler that tells people what it compiles, such as ``module `greeter` ``.
     #[must_use]
     pub fn naming(&self, what: &str) -> Self {
         Self { what: what.into(), ..self.clone() }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// A compilation that runs.
 #[derive(Debug, Clone)]
 pub struct Compilation {
-    /// What is compiled, as a text for people, such as ``module `orders` ``.
+    /// What is compiled, as a text for people, such as ``module `greeter` ``.
     pub what: Arc<str>,
     /// The size of the component, in bytes.
     pub bytes: usize,
@@ -23,7 +23,7 @@ impl Compilation {
     }
 }
 
-/// Such as ``module `orders`, 18.2 MiB, for 12 s``.
+/// Such as ``module `greeter`, 18.2 MiB, for 12 s``.
 impl fmt::Display for Compilation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = self.bytes as f64 / f64::from(1 << 20);

@@ -1,10 +1,10 @@
-//! Instances that are kept for calls to come (`instances.warm`).
+//! Instances that are kept for calls to come (`instances.warm`), and what those see who wait for a large module.
 
 use std::time::{Duration, Instant};
 
 use watertight_telemetry::table;
 use watertight_testkit::app::{App, guest};
-use watertight_testkit::host::Host;
+use watertight_testkit::host::{Host, Launch, binary, component, folder};
 
 use crate::scrape::Scrape;
 
@@ -59,4 +59,25 @@ async fn warm_instances_are_there_from_the_start_and_after_idle_times_traps_and_
     assert_eq!(host.get("/count").await.expect(200).header("watertight-generation"), "2");
     assert_eq!(made(&Scrape::of(&host).await), before + 2.0, "the first request had to wait for an instance");
     has_two(&host).await;
+}
+
+/// A module of an interpreter takes seconds to compile. Whoever waits for it sees that, in the log and at the command line.
+#[test]
+fn a_swap_shows_the_large_module_that_it_waits_for() {
+    let host = Launch::shop().start();
+    let folder = folder();
+    let file = folder.path().join("large.wasm");
+    let mut component = std::fs::read(component("notifications-js")).unwrap();
+    // A custom section, whose content makes it a component that no cache has.
+    let unique = format!("{:?}", Instant::now());
+    component.extend_from_slice(&[0, u8::try_from(unique.len() + 2).unwrap(), 1, b'x']);
+    component.extend_from_slice(unique.as_bytes());
+    std::fs::write(&file, component).unwrap();
+    let mut swap = binary();
+    swap.args(["swap", "notifications", file.to_str().unwrap(), "--state", host.state().to_str().unwrap()]);
+    let output = swap.output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}");
+    assert!(told.contains("the host compiles module `notifications`, "), "{told}");
+    assert!(host.has_logged("still compiling module `notifications`"), "{}", host.log());
 }

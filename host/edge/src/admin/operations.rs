@@ -40,7 +40,7 @@ pub struct Compilations {
 /// One compilation in the response to `GET /compiling`.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CompilationEntry {
-    /// What is compiled, such as ``module `orders` ``.
+    /// What is compiled, such as ``module `greeter` ``.
     pub what: String,
     /// The size of the component, in bytes.
     pub bytes: usize,

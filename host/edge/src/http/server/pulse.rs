@@ -46,3 +46,24 @@ impl Pulse {
         self.0.send(answer).await.is_ok() && answered.await.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_listener_that_runs_answers() {
+        let mut pings = Pings::default();
+        let pulse = pings.pulse();
+        let hangs = tokio::time::timeout(Duration::from_millis(20), pulse.is_alive()).await;
+        assert!(hangs.is_err());
+        tokio::select! {
+            alive = pulse.is_alive() => assert!(alive),
+            never = pings.answer() => match never {},
+        }
+        drop(pings);
+        assert!(!pulse.is_alive().await);
+    }
+}
