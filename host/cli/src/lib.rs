@@ -10,17 +10,20 @@ mod check;
 mod client;
 mod dev;
 mod fake;
+mod inherited;
 mod inspect;
 mod installed;
 mod malloc;
 mod listeners;
 mod log;
+mod manager;
 mod migrations;
 mod module_log;
 mod output;
 mod serve;
 mod signals;
 mod test;
+mod version;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -28,6 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use watertight_engine::compile::{CHILD_COMMAND, run_as_child};
 use watertight_model::ids::{FunctionPath, ModuleName};
@@ -35,10 +39,23 @@ use watertight_store::capability::Capabilities;
 
 /// Runs modular monoliths: WebAssembly modules behind WIT interfaces, in one process.
 #[derive(Debug, Parser)]
-#[command(name = "watertight", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "watertight",
+    version,
+    disable_version_flag = true,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
+    /// Print the version.
+    #[arg(short = 'V', long)]
+    version: bool,
+    /// With `--version`: print JSON, with the commit, Wasmtime's version and the WIT packages that the host serves.
+    #[arg(long, requires = "version")]
+    json: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -77,6 +94,23 @@ enum Command {
     Test(TestArguments),
     /// Print a first script for a fake of a module, made from its contract, or check one. `test` and `dev` take it with `--fake`.
     Fake(fake::FakeCommand),
+    /// Print what this binary is. With `--json`, also its commit, Wasmtime's version and the WIT packages that it serves.
+    Version {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a script that completes this command's arguments in a shell.
+    Completions {
+        /// Shell that reads the script.
+        shell: Shell,
+    },
+    /// Write a manual page for each command into a folder. For packages.
+    #[command(hide = true)]
+    Man {
+        /// Folder, which is created if it is missing.
+        folder: PathBuf,
+    },
     /// Compile a component from standard input. For the host's own use.
     #[command(name = CHILD_COMMAND, hide = true)]
     Compile { profile: String, priority: String, memory: u64, output: PathBuf },
@@ -290,7 +324,8 @@ pub fn main(capabilities: Capabilities) -> ExitCode {
 }
 
 fn run(cli: Cli) -> ExitCode {
-    let done = match cli.command {
+    let Some(command) = cli.command else { return end(version::version(cli.json)) };
+    let done = match command {
         Command::Run(arguments) => serve::run(arguments),
         Command::Dev(arguments) => dev::dev(arguments),
         Command::Check(arguments) => check::check(&arguments),
@@ -308,10 +343,20 @@ fn run(cli: Cli) -> ExitCode {
         Command::Build(arguments) => build::build(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Fake(arguments) => fake::fake(&arguments),
+        Command::Version { json } => version::version(json),
+        Command::Completions { shell } => {
+            version::completions(shell);
+            Ok(())
+        }
+        Command::Man { folder } => version::write_manual(&folder),
         Command::Compile { profile, priority, memory, output } => {
             run_as_child(&profile, &priority, memory, &output).map_err(anyhow::Error::msg)
         }
     };
+    end(done)
+}
+
+fn end(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -43,6 +43,7 @@ pub use backup::back_up_stopped;
 use disk::DiskReader;
 use queue::{Interruption, OperationKind, Queue, RollbackCount};
 pub use start::{StartPlan, StartSource, find_application_on_start};
+pub use watertight_engine::Compilation;
 
 /// The application that runs on a host, and the operations that change it.
 pub struct Control {
@@ -176,6 +177,11 @@ impl Control {
     /// Returns the runtime that serves the application.
     pub fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
+    }
+
+    /// Returns the compilations that run for changes, in the order of their begin.
+    pub fn compiling(&self) -> Vec<Compilation> {
+        self.compiler.engines().compiling()
     }
 
     /// Returns the state folder.

@@ -32,7 +32,7 @@ use watertight_model::problem::{Problem, list_names};
 pub use place::{Detour, PlacementConstraint, PlacementReason};
 use provided::Offers;
 pub use provided::{RESUME, is_called_by_host, is_handler, is_host_namespace, is_passing_import};
-pub use room::room_notes;
+pub use room::{room_notes, warm_faults};
 
 /// A whole application with every import resolved, before anything is compiled.
 #[derive(Debug, Clone)]

@@ -121,7 +121,8 @@ pub fn link(
     let profile = compartment.profile;
     let uncompiled =
         |source| LinkError::Compile { compartment: name(), modules: compartment.describe_modules(), source };
-    let compiled = compiler.compile(&composition.bytes, profile).map_err(uncompiled)?;
+    let compiled =
+        compiler.naming(&compartment.describe_modules()).compile(&composition.bytes, profile).map_err(uncompiled)?;
     let engine = compiler.engines().get(profile).map_err(CompileError::from).map_err(uncompiled)?;
     let (pre, bridges) = define_imports(&engine, graph, compartment, &compiled.component, &composition, capabilities)
         .map_err(|source| LinkError::Imports { compartment: name(), source })?;

@@ -10,6 +10,7 @@ mod drain;
 mod handler;
 mod instance;
 mod recovery;
+mod warm;
 mod in_flight;
 
 use std::collections::{BTreeSet, HashMap};
@@ -295,6 +296,8 @@ impl Generation {
         for place in 0..self.compartments.len() {
             problems.extend(self.start_first_instance(place, before, false).await);
         }
+        self.start_missing().await;
+        tokio::spawn(warm::keep(Arc::downgrade(self)));
         Problems::ok_or_problems(problems, ())
     }
 
@@ -317,6 +320,7 @@ impl Generation {
         if tokio::time::timeout(WARM_UP_AGAIN, all).await.is_err() {
             tracing::info!(generation = %self.number, "not every module has started again yet; a rollback doesn't wait for that");
         }
+        tokio::spawn(warm::keep(Arc::downgrade(self)));
         Problems::ok_or_problems(problems, ())
     }
 

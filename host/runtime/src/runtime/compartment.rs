@@ -55,6 +55,8 @@ pub struct Counters {
 pub struct InstanceStats {
     /// Instances that wait for their next call.
     pub warm: usize,
+    /// Memory of the guests in those that no request shares, in bytes.
+    pub memory: u64,
     /// Instances made since the start.
     pub made: u64,
     /// Instances dropped since the start: after a trap, after their last call, or idle for too long.
@@ -167,8 +169,10 @@ impl Compartment {
     /// Returns how many instances the compartment has, by their state.
     pub fn stats(&self) -> InstanceStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let memory = self.warm().iter().map(|instance| instance.state().memory() as u64).sum();
         InstanceStats {
             warm: self.warm().len() + self.shared.unused(),
+            memory,
             made: read(&self.counters.made),
             dropped: read(&self.counters.dropped),
             calls: read(&self.counters.calls),
@@ -181,6 +185,12 @@ impl Compartment {
         let Counters { made, dropped, starts, .. } = &self.counters;
         let made = made.load(Ordering::Relaxed) + (Arc::strong_count(starts) - 1) as u64;
         made.saturating_sub(dropped.load(Ordering::Relaxed))
+    }
+
+    /// Returns how many instances are missing to those that `instances.warm` asks for. A retired compartment needs none.
+    pub(super) fn missing(&self) -> u64 {
+        let wanted = if self.retired.load(Ordering::Relaxed) { 0 } else { u64::from(self.instances.warm) };
+        wanted.saturating_sub(self.alive())
     }
 
     fn running(&self) -> usize {
@@ -488,8 +498,13 @@ async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
         compartment.sweeps.store(look, Ordering::Relaxed);
         // Taken out under one lock, so that no call finds the list empty during the search. Dropped afterwards, because freeing memory is
         // slow.
-        let idle: Vec<PooledInstance> =
-            compartment.warm().extract_if(.., |instance| look - instance.last_used > unused).collect();
+        let idle: Vec<PooledInstance> = {
+            let mut warm = compartment.warm();
+            let spare = warm.len().saturating_sub(compartment.instances.warm as usize);
+            // The instances are in the order of their last use.
+            let idle = warm.partition_point(|instance| look - instance.last_used > unused).min(spare);
+            warm.drain(..idle).collect()
+        };
         compartment.count_dropped(DropReason::Idle, idle.len());
     }
 }

@@ -38,6 +38,7 @@ mode = "fresh"
 max_calls = 5_000
 idle = "10s"
 concurrent = 20
+warm = 3
 
 [defaults.limits]
 memory = "64MiB"
@@ -125,6 +126,7 @@ fn the_documentation_s_example_is_read() {
         max_calls: 5000.try_into().unwrap(),
         idle: Duration::from_secs(10),
         concurrent: 20.try_into().unwrap(),
+        warm: 3,
     };
     let limits =
         Limits { memory: 64 << 20, request: Duration::from_secs(5), calls: 8, body: 65536, ..Limits::default() };
@@ -132,7 +134,7 @@ fn the_documentation_s_example_is_read() {
     let core = &app.compartments[&"core".parse().unwrap()];
     assert_eq!(core.modules, BTreeSet::from(["alpha".parse().unwrap(), "beta".parse().unwrap()]));
     assert_eq!(core.instances, Instances { mode: InstanceMode::Reuse, ..instances });
-    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 35));
+    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 36));
 
     let header_timeout = Duration::from_millis(1500);
     let http =
