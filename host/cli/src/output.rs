@@ -59,6 +59,11 @@ pub(super) fn same(text: &str) {
     say(&format!("{FAINT}{:>9} {text}{FAINT:#}", "same"));
 }
 
+/// Writes a line about something worth knowing to standard error, with the label `note`.
+pub(super) fn warn(text: &str) {
+    say(&format!("{YELLOW}{:>9}{YELLOW:#} {text}", "note"));
+}
+
 /// Writes a note to standard error: something worth knowing that is not a fault.
 pub(super) fn note(note: &Problem) {
     say(&labelled(note, "note", YELLOW));

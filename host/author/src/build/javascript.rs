@@ -98,6 +98,11 @@ pub(super) fn compile(
     Ok(bytes)
 }
 
+/// Refuses a world with functions, types or names that JavaScript can't carry.
+pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
+    Description::of(source, world, "").map(drop)
+}
+
 impl Package {
     fn read(source: &Source) -> Result<Self, BuildError> {
         let manifest = source.folder.join("package.json");

@@ -1,0 +1,1 @@
+//! Tests of names, files and manifests of new applications and modules.

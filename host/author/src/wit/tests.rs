@@ -1,0 +1,1 @@
+//! Tests of the WIT that goes into an application.
