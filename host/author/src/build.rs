@@ -22,19 +22,19 @@ use std::path::{Path, PathBuf};
 
 use wit_component::ComponentEncoder;
 
+pub(crate) use contract::{camel, upper_camel};
 use documentation::Documentation;
+pub(crate) use documentation::{folders_in, wit_files};
 pub use error::{BuildError, BuildErrors};
 pub use inputs::{Inputs, Packages, inputs};
 pub use prebuilt::{Prebuilt, embed};
 pub use source::Language;
 use source::Source;
-pub(crate) use documentation::{folders_in, wit_files};
-pub(crate) use contract::{camel, upper_camel};
-pub(crate) use world::{Available, World, available, needed};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES, ModuleSection};
 use watertight_component::shape;
 use watertight_model::ids::{Digest, ModuleName};
 use watertight_model::migration::Migration;
+pub(crate) use world::{Available, World, available, needed};
 
 /// The settings of a build.
 #[derive(Debug, Clone)]
@@ -198,8 +198,7 @@ fn finish(content: Content<'_>, mut component: Vec<u8>, options: &Options) -> Re
     }
     let docs = documentation.of(shape.exports.keys());
     let section = |error| BuildError::Section { module: name.clone(), source: error };
-    let embedded =
-        ModuleSection::new(&component, name.clone(), language, migrations, docs).map_err(section)?;
+    let embedded = ModuleSection::new(&component, name.clone(), language, migrations, docs).map_err(section)?;
     embedded.append_to(&mut component).map_err(section)?;
     if component.len() as u64 > MAX_COMPONENT_BYTES {
         return Err(BuildError::TooLarge { module: name.clone(), size: component.len() as u64 });

@@ -100,7 +100,8 @@ pub fn app(
 ) -> Result<Made, NewError> {
     let app: AppName = name.parse()?;
     check_namespace(app.as_str())?;
-    let parent = std::path::absolute(parent).map_err(|source| NewError::Unreadable { path: parent.to_owned(), source })?;
+    let parent =
+        std::path::absolute(parent).map_err(|source| NewError::Unreadable { path: parent.to_owned(), source })?;
     let root = parent.join(app.as_str());
     if is_taken(&root) {
         return Err(StageError::Exists(vec![root]).into());
@@ -157,8 +158,7 @@ fn stage_module(files: &mut StagedFiles, place: &Place, options: &ModuleOptions)
         return Err(StageError::Exists(vec![folder]).into());
     }
     let packages = Packages::of(&place.capabilities);
-    let facts::Facts { mut json, host, uses, calls, notes } =
-        facts::gather(place, options, &name, &folder, &packages)?;
+    let facts::Facts { mut json, host, uses, calls, notes } = facts::gather(place, options, &name, &folder, &packages)?;
     if options.language.name == "rust" {
         json["cargo"] = manifests::add_to_cargo(files, place, &folder)?;
     }
@@ -178,12 +178,7 @@ fn stage_module(files: &mut StagedFiles, place: &Place, options: &ModuleOptions)
     Ok(notes)
 }
 
-fn create_all(
-    files: &mut StagedFiles,
-    at: &Path,
-    templates: &str,
-    facts: &serde_json::Value,
-) -> Result<(), NewError> {
+fn create_all(files: &mut StagedFiles, at: &Path, templates: &str, facts: &serde_json::Value) -> Result<(), NewError> {
     for (path, text) in templates::render(templates, facts).map_err(NewError::Template)? {
         files.create(at.join(path), text);
     }
@@ -224,9 +219,7 @@ fn check_wit(name: &str) -> Result<(), NewError> {
     let text = format!("package {name}:{name}@1.0.0; interface {name} {{}}");
     match wit_parser::UnresolvedPackageGroup::parse("name.wit", &text) {
         Ok(_) => Ok(()),
-        Err(_) => {
-            Err(NewError::Reserved { name: name.to_owned(), reason: "it is a word of WIT".to_owned() })
-        }
+        Err(_) => Err(NewError::Reserved { name: name.to_owned(), reason: "it is a word of WIT".to_owned() }),
     }
 }
 

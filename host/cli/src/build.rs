@@ -19,7 +19,9 @@ pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
         return embed(arguments, name, language);
     }
     if let Some(file) = arguments.modules.iter().find(|name| is_component_file(name)) {
-        anyhow::bail!("`{file}` is a component file: say which module it becomes, with `--name NAME --language LANGUAGE`");
+        anyhow::bail!(
+            "`{file}` is a component file: say which module it becomes, with `--name NAME --language LANGUAGE`"
+        );
     }
     // Routes are not read: they may be written only after the build.
     let config = config::load_manifest(&arguments.application.app, &overrides())?;

@@ -89,6 +89,9 @@ pub(super) fn problems_found(problems: &Problems) {
     let count = problems.as_slice().len();
     let noun = if count == 1 { "problem" } else { "problems" };
     say(&format!("{RED}{count} {noun}{RED:#}; nothing was started or changed"));
+    if let Some(first) = problems.as_slice().first() {
+        say(&format!("`watertight explain {}` says more", first.code));
+    }
 }
 
 /// Formats a problem for the terminal. `word`, such as `error`, stands before its text in `colour`; labels such as `help` are highlighted.

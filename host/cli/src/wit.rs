@@ -3,9 +3,9 @@
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::NamedApplication;
 use super::installed::overrides;
 use super::output::{self, AlreadyReported};
-use super::NamedApplication;
 use watertight_author::wit::{self, Packages};
 use watertight_model::config;
 

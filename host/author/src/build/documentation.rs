@@ -96,10 +96,7 @@ impl Documentation {
     }
 }
 
-fn interface_docs<'a>(
-    find: &dyn Fn(TypeId) -> &'a TypeDef,
-    interface: &wit_parser::Interface,
-) -> InterfaceDocs {
+fn interface_docs<'a>(find: &dyn Fn(TypeId) -> &'a TypeDef, interface: &wit_parser::Interface) -> InterfaceDocs {
     let functions =
         interface.functions.iter().filter_map(|(name, function)| Some((name.clone(), text(&function.docs)?)));
     let mut types = BTreeMap::new();

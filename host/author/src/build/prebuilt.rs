@@ -46,7 +46,9 @@ pub fn embed(
     };
     let section = |error| BuildError::Section { module: prebuilt.name.clone(), source: error };
     if ModuleSection::find(&component).map_err(section)?.is_some() {
-        return Err(not_ours("it has the section already; name the file that the component's own tool made".to_owned()));
+        return Err(not_ours(
+            "it has the section already; name the file that the component's own tool made".to_owned(),
+        ));
     }
     let folder = prebuilt.migrations.as_deref();
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {

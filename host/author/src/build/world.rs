@@ -147,10 +147,7 @@ pub(crate) fn available(wit: &Path, workspace: &Path) -> Available {
 }
 
 /// Returns the packages that `main` needs directly or indirectly, and whether some of them are missing.
-pub(crate) fn needed(
-    main: &UnresolvedPackageGroup,
-    mut available: Available,
-) -> (Vec<UnresolvedPackageGroup>, bool) {
+pub(crate) fn needed(main: &UnresolvedPackageGroup, mut available: Available) -> (Vec<UnresolvedPackageGroup>, bool) {
     let named = |group: &UnresolvedPackageGroup| -> BTreeSet<PackageName> {
         let packages = std::iter::once(&group.main).chain(&group.nested);
         packages.flat_map(|package| package.foreign_deps.keys().cloned()).collect()

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
-use wit_parser::{Function, FunctionKind, InterfaceId, PackageName, Resolve, Type, TypeDefKind, UnresolvedPackageGroup, WorldItem};
+use wit_parser::{
+    Function, FunctionKind, InterfaceId, PackageName, Resolve, Type, TypeDefKind, UnresolvedPackageGroup, WorldItem,
+};
 
 use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
 use watertight_model::problem::list_names;
@@ -55,10 +57,13 @@ pub(super) fn gather(
         let module = callee(text)?;
         let found = call(place, &module)?;
         if found.iter().all(|call| call.json["function"].is_null()) && starter {
-            notes.push(format!("`{module}` has no function that the template could call: call one in the new module's code"));
+            notes.push(format!(
+                "`{module}` has no function that the template could call: call one in the new module's code"
+            ));
         }
         calls.extend(found.into_iter().map(|call| (module.clone(), call)));
     }
+    calls.sort_by(|(_, a), (_, b)| a.interface.cmp(&b.interface));
     if starter {
         imports.extend(options.language.imports.iter().map(|import| (*import).to_owned()));
     }
@@ -87,13 +92,15 @@ pub(super) fn gather(
     });
     if starter {
         let rendered = templates::render("contract", &facts).map_err(NewError::Template)?;
-        let contract = rendered.into_iter().find(|(path, _)| path.extension().is_some_and(|extension| extension == "wit"));
+        let contract =
+            rendered.into_iter().find(|(path, _)| path.extension().is_some_and(|extension| extension == "wit"));
         let (path, text) = contract.ok_or_else(|| NewError::Template(anyhow::anyhow!("there is no contract")))?;
         let group = UnresolvedPackageGroup::parse(&path, &text);
         let group = group.map_err(|error| NewError::Template(anyhow::anyhow!("{error:#?}")))?;
         let there = available.insert(group.main.name.clone(), (place.workspace.join("wit").join(name.as_str()), group));
         if there.is_some() {
-            let reason = format!("the application has its contract `{package}`; implement it with `--exports {package}`");
+            let reason =
+                format!("the application has its contract `{package}`; implement it with `--exports {package}`");
             return Err(NewError::Reserved { name: name.to_string(), reason });
         }
     }
@@ -113,9 +120,8 @@ pub(super) fn gather(
     if exports.len() > 1 && options.language.name == "go" {
         notes.push("only the first exported interface has a Go package: write those of the others".to_owned());
     }
-    let mut called: Vec<ModuleName> = calls.into_iter().map(|(module, _)| module).collect();
-    called.dedup();
-    Ok(Facts { json: facts, host, uses, calls: called, notes })
+    let called: BTreeSet<ModuleName> = calls.into_iter().map(|(module, _)| module).collect();
+    Ok(Facts { json: facts, host, uses, calls: called.into_iter().collect(), notes })
 }
 
 fn unparsable(package: &PackageName) -> NewError {
@@ -210,12 +216,15 @@ fn exported(wanted: &str, available: &Available) -> Result<Vec<Value>, NewError>
         let Some(own) = &interface.name else { continue };
         let is_plain = |function: &&Function| matches!(function.kind, FunctionKind::Freestanding);
         let functions = interface.functions.values().filter(is_plain);
-        let functions: Vec<Value> = functions.map(|function| {
-            let parameters: Vec<_> = function.params.iter().map(|param| camel(&param.name)).collect();
-            json!({ "name": function.name, "camel": camel(&function.name), "parameters": parameters })
-        }).collect();
+        let functions: Vec<Value> = functions
+            .map(|function| {
+                let parameters: Vec<_> = function.params.iter().map(|param| camel(&param.name)).collect();
+                json!({ "name": function.name, "camel": camel(&function.name), "parameters": parameters })
+            })
+            .collect();
         if !interface.functions.is_empty() {
-            interfaces.push(json!({ "interface": name.interface_id(own), "camel": camel(own), "functions": functions }));
+            interfaces
+                .push(json!({ "interface": name.interface_id(own), "camel": camel(own), "functions": functions }));
         }
     }
     if interfaces.is_empty() {
@@ -254,16 +263,18 @@ fn call(place: &Place, module: &ModuleName) -> Result<Vec<Call>, NewError> {
     Ok(calls)
 }
 
-/// Returns the first function of an interface whose parameters the templates can write, with their kinds, and the types of those that are
-/// options.
-fn callable(resolve: &Resolve, id: InterfaceId) -> Option<(&Function, Vec<&'static str>, Vec<&'static str>)> {
-    resolve.interfaces[id].functions.values().filter(|one| matches!(one.kind, FunctionKind::Freestanding)).find_map(
-        |function| {
-            let kinds: Option<Vec<_>> = function.params.iter().map(|param| kind(resolve, param.ty)).collect();
-            let (kinds, options) = kinds?.into_iter().unzip();
-            Some((function, kinds, options))
-        },
-    )
+/// A function that the templates can call, the kinds of its arguments, and for each that is an option the Go type within.
+type Callable<'a> = (&'a Function, Vec<&'static str>, Vec<&'static str>);
+
+/// Returns the function of an interface with the fewest parameters, if the templates can write all of them.
+fn callable(resolve: &Resolve, id: InterfaceId) -> Option<Callable<'_>> {
+    let plain = resolve.interfaces[id].functions.values().filter(|one| matches!(one.kind, FunctionKind::Freestanding));
+    let written = plain.filter_map(|function| {
+        let kinds: Option<Vec<_>> = function.params.iter().map(|param| kind(resolve, param.ty)).collect();
+        let (kinds, options) = kinds?.into_iter().unzip();
+        Some((function, kinds, options))
+    });
+    written.min_by_key(|(function, ..)| function.params.len())
 }
 
 /// Returns the kind of a parameter that the templates can write, and the Go type within an option.
@@ -293,12 +304,7 @@ fn kind(resolve: &Resolve, ty: Type) -> Option<(&'static str, &'static str)> {
     })
 }
 
-fn described(
-    resolve: &Resolve,
-    module: &ModuleName,
-    name: &str,
-    function: Option<(&Function, Vec<&'static str>, Vec<&'static str>)>,
-) -> Value {
+fn described(resolve: &Resolve, module: &ModuleName, name: &str, function: Option<Callable<'_>>) -> Value {
     let snake = |text: &str| text.replace('-', "_");
     let go = go_package(name);
     let mut json = json!({

@@ -83,12 +83,12 @@ pub(super) fn add_to_cargo(files: &mut StagedFiles, place: &Place, folder: &Path
     let members = members.as_array_mut().ok_or_else(|| wrong("`workspace.members` is not a list"))?;
     let is_listed = members.iter().any(|one| one.as_str() == Some(&member));
     if !is_listed {
-        let mut added = toml_edit::Value::from(member);
-        if let Some(last) = members.iter().last() {
-            *added.decor_mut() = last.decor().clone();
-            added.decor_mut().set_suffix("");
+        let line = members.iter().last().and_then(|last| last.decor().prefix()?.as_str().map(str::to_owned));
+        match line.filter(|prefix| prefix.contains('\n')) {
+            // The list has a line for each member.
+            Some(prefix) => members.push_formatted(toml_edit::Value::from(member).decorated(prefix, "")),
+            None => members.push(member),
         }
-        members.push_formatted(added);
     }
     let facts = facts(&document["workspace"]);
     files.edit(path, document.to_string());

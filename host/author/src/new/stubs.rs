@@ -2,8 +2,8 @@
 //! write them.
 
 use anyhow::Context as _;
-use wit_bindgen_core::{Files, WorldGenerator as _};
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
+use wit_bindgen_core::{Files, WorldGenerator as _};
 
 use crate::build::{Language, World};
 
@@ -35,7 +35,9 @@ fn rust(world: &World) -> anyhow::Result<String> {
     options.build().generate(&mut resolve, id, &mut files)?;
     let (_, text) = files.iter().next().context("the generator writes one file")?;
     let text = std::str::from_utf8(text)?;
-    let mut code = "#[allow(unused_imports, reason = \"the signatures name types of the contract\")]\nuse crate::bindings::*;\n".to_owned();
+    let mut code =
+        "#[allow(unused_imports, reason = \"the signatures name types of the contract\")]\nuse crate::bindings::*;\n"
+            .to_owned();
     let mut is_inside = false;
     for line in text.lines() {
         is_inside |= line.starts_with("impl ") && line.ends_with(" for Stub {");
@@ -64,7 +66,8 @@ fn go(world: &World, path: &str) -> anyhow::Result<String> {
     };
     options.build().generate(&mut resolve, id, &mut files)?;
     let stubs = files.iter().find(|(name, text)| {
-        name.contains("export_") && std::str::from_utf8(text).is_ok_and(|text| text.contains("panic(\"not implemented\")"))
+        name.contains("export_")
+            && std::str::from_utf8(text).is_ok_and(|text| text.contains("panic(\"not implemented\")"))
     });
     let (_, text) = stubs.context("the generator writes the functions of an exported interface")?;
     Ok(std::str::from_utf8(text)?.to_owned())

@@ -35,8 +35,9 @@ pub(super) fn render(folder: &str, facts: &serde_json::Value) -> anyhow::Result<
             let path = file.path().to_string_lossy();
             let text = file.contents_utf8().with_context(|| format!("`{path}` is not a text"))?;
             let rendered = environment.render_named_str(&path, text, facts.clone())?;
-            if !rendered.trim().is_empty() {
-                files.push((placed(file.path().strip_prefix(templates.path())?, &facts)?, rendered));
+            let rendered = rendered.trim();
+            if !rendered.is_empty() {
+                files.push((placed(file.path().strip_prefix(templates.path())?, &facts)?, format!("{rendered}\n")));
             }
         }
     }
