@@ -57,8 +57,7 @@ fn every_combination_builds_and_passes() {
             let name = format!("{name}-{language}");
             watertight(&app, &[&["new", "module", &name, "--lang", language], more].concat()).expect(0);
         };
-        new("plain", &[]);
-        new("caller", &["--calls", "items"]);
+        new("plain", &["--calls", "items"]);
         new("data", &["--calls", "items", "--uses", USES]);
     }
     watertight(&app, &["build"]).expect(0);
@@ -66,13 +65,13 @@ fn every_combination_builds_and_passes() {
     assert!(!said.err.contains("unreached"), "{}", said.err);
     let report = watertight(&app, &["test", "--no-build", "--json"]).expect(0).json();
     let modules = report.as_array().unwrap();
-    assert_eq!(modules.len(), 1 + 3 * LANGUAGES.len());
+    assert_eq!(modules.len(), 1 + 2 * LANGUAGES.len());
     assert!(modules.iter().all(|module| module["passed"].as_u64() >= Some(2) && module["failed"] == 0), "{report}");
     watertight(&app, &["wit", "check"]).expect(0);
 
     // Outside of suites, each module answers too.
     for (language, commands) in LANGUAGES {
-        let call = format!("caller-{language}/caller-{language}.greet");
+        let call = format!("plain-{language}/plain-{language}.greet");
         assert_eq!(watertight(&app, &["call", &call, "\"Ada\"", "--json"]).expect(0).json()["ok"], "Hello, Ada!");
         for name in ["plain", "data"] {
             test_natively(&app.join(format!("{name}-{language}")), commands);

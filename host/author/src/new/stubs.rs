@@ -43,9 +43,13 @@ fn rust(world: &World) -> anyhow::Result<String> {
         is_inside |= line.starts_with("impl ") && line.ends_with(" for Stub {");
         if is_inside {
             if line.starts_with("impl ") {
-                code.push('\n');
+                code.push_str("\n#[allow(unused_variables, reason = \"the functions are to be written\")]\n");
+            }
+            if line.trim_start().starts_with("#[allow(") {
+                continue;
             }
             let line = line.replace("Stub", "Component").replace("_rt::", "").replace("unreachable!()", UNWRITTEN);
+            let line = line.replace("::core::result::Result", "Result");
             code.push_str(&line);
             code.push('\n');
         }
@@ -70,5 +74,26 @@ fn go(world: &World, path: &str) -> anyhow::Result<String> {
             && std::str::from_utf8(text).is_ok_and(|text| text.contains("panic(\"not implemented\")"))
     });
     let (_, text) = stubs.context("the generator writes the functions of an exported interface")?;
-    Ok(std::str::from_utf8(text)?.to_owned())
+    Ok(tidy_go(std::str::from_utf8(text)?))
+}
+
+/// Writes generated Go code as a person would: indented with tabs, with sorted imports, a comment of the package's own and the constraint
+/// that leaves it out of native builds.
+fn tidy_go(text: &str) -> String {
+    let package = text.lines().find_map(|line| line.strip_prefix("package ")).unwrap_or_default();
+    let mut code = format!(
+        "//go:build wasip1\n\n// Package {package} implements the contract. Each function that still panics is to be written.\npackage {package}\n\n"
+    );
+    let body = text.split_once("import (").map_or("", |(_, body)| body);
+    let (imports, functions) = body.split_once(')').unwrap_or(("", body));
+    let mut imports: Vec<&str> = imports.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    imports.sort_by_key(|line| line.split('"').nth(1));
+    let imports = imports.iter().map(|line| format!("\t{line}\n")).collect::<String>();
+    code.push_str(&format!("import (\n{imports})\n\n"));
+    let functions = functions.trim().replace("        ", "\t").replace("not implemented", "not written yet");
+    code.push_str(&functions);
+    while code.contains("\n\n\n") {
+        code = code.replace("\n\n\n", "\n\n");
+    }
+    code
 }
