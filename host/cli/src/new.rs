@@ -42,7 +42,7 @@ struct ModuleArguments {
     /// Language of the module.
     #[arg(long, value_name = "LANGUAGE", value_parser = languages())]
     lang: String,
-    /// WIT package of the application to implement, such as `shop:payments`. By default, the module gets a contract of its own.
+    /// WIT package of the application to implement, such as `acme:cart`. By default, the module gets a contract of its own.
     #[arg(long, value_name = "PACKAGE")]
     exports: Option<String>,
     /// Modules of the application to call, separated by commas. The option takes several values too.

@@ -318,7 +318,7 @@ fn described(resolve: &Resolve, module: &ModuleName, name: &str, function: Optio
     let is_result = |ty: Type| matches!(ty, Type::Id(id) if matches!(resolve.types[id].kind, TypeDefKind::Result(_)));
     let has_result = function.result.is_some_and(is_result);
     json["function"] = function.name.as_str().into();
-    json["path"]["rust"] = format!("crate::bindings::{path}").into();
+    json["path"]["rust"] = path.into();
     json["function_camel"] = camel(&function.name).into();
     json["function_pascal"] = upper_camel(&function.name).into();
     json["arguments"] = arguments.into();
@@ -330,7 +330,7 @@ fn described(resolve: &Resolve, module: &ModuleName, name: &str, function: Optio
     json
 }
 
-/// Returns the name of the Go package of an interface: `shop:cart/cart@1.0.0` has `shop_cart_cart`.
+/// Returns the name of the Go package of an interface: `acme:cart/cart@1.0.0` has `acme_cart_cart`.
 fn go_package(interface: &str) -> String {
     interface.split('@').next().unwrap_or_default().replace([':', '/', '-'], "_")
 }

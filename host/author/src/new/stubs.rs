@@ -35,9 +35,7 @@ fn rust(world: &World) -> anyhow::Result<String> {
     options.build().generate(&mut resolve, id, &mut files)?;
     let (_, text) = files.iter().next().context("the generator writes one file")?;
     let text = std::str::from_utf8(text)?;
-    let mut code =
-        "#[allow(unused_imports, reason = \"the signatures name types of the contract\")]\nuse crate::bindings::*;\n"
-            .to_owned();
+    let mut code = String::new();
     let mut is_inside = false;
     for line in text.lines() {
         is_inside |= line.starts_with("impl ") && line.ends_with(" for Stub {");

@@ -60,7 +60,7 @@ fn packages_stand_where_wkg_puts_them() {
 
     let manifest: WkgManifest = toml::from_str(&text(&folder, "wkg.toml")).expect("wkg reads it");
     for (name, WkgOverride { path }) in &manifest.overrides {
-        let package = UnresolvedPackageGroup::parse_dir(&folder.path().join(path)).expect("an override is a package");
+        let package = UnresolvedPackageGroup::parse_dir(folder.path().join(path)).expect("an override is a package");
         assert_eq!(packages::unversioned(&package.main.name), *name);
     }
     assert!(manifest.overrides.contains_key("watertight:sql"));
