@@ -91,7 +91,7 @@ fn an_unwritten_module_builds_in_every_language() {
     for (language, commands) in LANGUAGES {
         let name = format!("other-{language}");
         watertight(&app, &["new", "module", &name, "--lang", language, "--exports", "bazaar:items"]).expect(0);
-        watertight(&app, &["build", &name]).expect(0);
+        watertight(&app, &["build", "items", &name]).expect(0);
         test_natively(&app.join(&name), commands);
         // The suite of the contract runs, and fails: nothing is written yet.
         let said = watertight(&app, &["test", &name, "--no-build"]).expect(1);

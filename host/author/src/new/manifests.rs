@@ -83,10 +83,10 @@ pub(super) fn add_to_cargo(files: &mut StagedFiles, place: &Place, folder: &Path
     let members = members.as_array_mut().ok_or_else(|| wrong("`workspace.members` is not a list"))?;
     let is_listed = members.iter().any(|one| one.as_str() == Some(&member));
     if !is_listed {
-        let line = members.iter().last().and_then(|last| last.decor().prefix()?.as_str().map(str::to_owned));
-        match line.filter(|prefix| prefix.contains('\n')) {
-            // The list has a line for each member.
-            Some(prefix) => members.push_formatted(toml_edit::Value::from(member).decorated(prefix, "")),
+        let prefix = members.iter().last().and_then(|last| last.decor().prefix()?.as_str().map(str::to_owned));
+        // A list with a line for each member gets a line. A comment above the last one is that one's own.
+        match prefix.as_deref().and_then(|prefix| prefix.rfind('\n').map(|at| &prefix[at..])) {
+            Some(line) => members.push_formatted(toml_edit::Value::from(member).decorated(line, "")),
             None => members.push(member),
         }
     }
