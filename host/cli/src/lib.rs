@@ -9,6 +9,7 @@ mod change;
 mod check;
 mod client;
 mod dev;
+mod explain;
 mod fake;
 mod inherited;
 mod inspect;
@@ -19,11 +20,13 @@ mod log;
 mod manager;
 mod migrations;
 mod module_log;
+mod new;
 mod output;
 mod serve;
 mod signals;
 mod test;
 mod version;
+mod wit;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -60,6 +63,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make an application, or add a module to one.
+    New(new::NewArguments),
     /// Load an application and serve its routes until SIGTERM or Ctrl-C.
     Run(RunArguments),
     /// Build and serve an application, and repeat both whenever its sources change, until SIGTERM or Ctrl-C.
@@ -111,6 +116,10 @@ enum Command {
         /// Folder, which is created if it is missing.
         folder: PathBuf,
     },
+    /// List the WIT packages of this host, put them into an application, and compare them with what is there.
+    Wit(wit::WitArguments),
+    /// Explain the code of a problem: what it means, how it comes about, and how it is mended.
+    Explain(explain::ExplainArguments),
     /// Compile a component from standard input. For the host's own use.
     #[command(name = CHILD_COMMAND, hide = true)]
     Compile { profile: String, priority: String, memory: u64, output: PathBuf },
@@ -259,9 +268,18 @@ struct InspectArguments {
 #[derive(Debug, Args)]
 struct BuildArguments {
     /// Modules to build, by name or by the name of their folder beside the manifest. By default, all modules of the application that are
-    /// folders.
-    #[arg(value_name = "MODULE")]
+    /// folders. A component file that another tool made gets what `--name`, `--language` and `--migrations` say.
+    #[arg(value_name = "MODULE|FILE")]
     modules: Vec<String>,
+    /// Module that the component file becomes.
+    #[arg(long, value_name = "MODULE", requires = "language")]
+    name: Option<ModuleName>,
+    /// Language that the component file is made of, for people: `ocaml`.
+    #[arg(long, value_name = "LANGUAGE", requires = "name")]
+    language: Option<String>,
+    /// Folder with the migrations that the component file is to carry.
+    #[arg(long, value_name = "FOLDER", requires = "name")]
+    migrations: Option<PathBuf>,
     #[command(flatten)]
     application: NamedApplication,
     /// Folder for the components, instead of `target/components` of the workspace.
@@ -326,6 +344,7 @@ pub fn main(capabilities: Capabilities) -> ExitCode {
 fn run(cli: Cli) -> ExitCode {
     let Some(command) = cli.command else { return end(version::version(cli.json)) };
     let done = match command {
+        Command::New(arguments) => new::new(&arguments),
         Command::Run(arguments) => serve::run(arguments),
         Command::Dev(arguments) => dev::dev(arguments),
         Command::Check(arguments) => check::check(&arguments),
@@ -349,6 +368,8 @@ fn run(cli: Cli) -> ExitCode {
             Ok(())
         }
         Command::Man { folder } => version::write_manual(&folder),
+        Command::Wit(arguments) => wit::wit(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Compile { profile, priority, memory, output } => {
             run_as_child(&profile, &priority, memory, &output).map_err(anyhow::Error::msg)
         }

@@ -64,6 +64,11 @@ pub(super) fn same(text: &str) {
     say(&format!("{FAINT}{:>9} {text}{FAINT:#}", "same"));
 }
 
+/// Writes a line about something worth knowing to standard error, with the label `note`.
+pub(super) fn warn(text: &str) {
+    say(&format!("{YELLOW}{:>9}{YELLOW:#} {text}", "note"));
+}
+
 /// Writes a note to standard error: something worth knowing that is not a fault.
 pub(super) fn note(note: &Problem) {
     say(&labelled(note, "note", YELLOW));
@@ -89,6 +94,9 @@ pub(super) fn problems_found(problems: &Problems) {
     let count = problems.as_slice().len();
     let noun = if count == 1 { "problem" } else { "problems" };
     say(&format!("{RED}{count} {noun}{RED:#}; nothing was started or changed"));
+    if let Some(first) = problems.as_slice().first() {
+        say(&format!("`watertight explain {}` says more", first.code));
+    }
 }
 
 /// Formats a problem for the terminal. `word`, such as `error`, stands before its text in `colour`; labels such as `help` are highlighted.

@@ -318,6 +318,15 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
+/// Returns the one of `names` that is most similar to `text`, if it is similar enough to be what was meant.
+pub fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// Least similarity of two names, from 0 to 1, that may be meant to be the same.
+    const SIMILAR: f64 = 0.75;
+    let scored = names.into_iter().map(|name| (strsim::jaro_winkler(text, name), name));
+    let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (best.0 >= SIMILAR).then_some(best.1)
+}
+
 /// Lists names for a message: "`a`, `b`".
 pub fn list_names<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
     /// Greatest number of names in a message. Longer lists help nobody.

@@ -113,7 +113,7 @@ fn sources(source: &Source, folder: &Path, depth: usize, files: &mut Vec<PathBuf
 }
 
 /// Refuses a world for which the bindings can't be generated.
-fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
+pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
     let (resolve, _) = world.resolved();
     let mut parts = Vec::new();
     for function in functions(world) {

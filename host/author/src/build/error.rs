@@ -168,6 +168,14 @@ pub enum BuildError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A file to put a module's section into is not a component that another tool made.
+    #[error("`{path}` can't become a module: {reason}")]
+    NotPrebuilt {
+        /// The path of the file.
+        path: PathBuf,
+        /// What is wrong with the file.
+        reason: String,
+    },
     /// The component exports no interface.
     #[error("module `{module}` exports no interface: nothing could call it")]
     NoExports {
@@ -233,7 +241,9 @@ impl BuildError {
             }
             Self::Section { .. } | Self::Migration { .. } => "correct the module's `migrations` folder".to_owned(),
             Self::TooLarge { .. } => "build the module without `--debug`, or split it into several modules".to_owned(),
-            Self::Unreadable { .. } | Self::Unwritable { .. } | Self::Manifest { .. } | Self::Toolchain { .. } => {
+            Self::NotPrebuilt { .. }
+            | Self::Unreadable { .. }
+            | Self::Unwritable { .. } | Self::Manifest { .. } | Self::Toolchain { .. } => {
                 return None;
             }
         })

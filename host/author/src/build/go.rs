@@ -94,7 +94,7 @@ fn check(source: &Source) -> Result<String, BuildError> {
 }
 
 /// Refuses a world for which Go's bindings can't be generated, or its code can't be linked.
-fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
+pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
     let (resolve, _) = world.resolved();
     let mut parts = Vec::new();
     for function in functions(world) {

@@ -112,6 +112,11 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     path.extension().is_some_and(|found| extensions.iter().any(|extension| found == *extension))
 }
 
+/// Refuses a world with functions, types or names that JavaScript can't carry.
+pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
+    Description::of(source, world, "").map(drop)
+}
+
 impl Package {
     fn read(source: &Source) -> Result<Self, BuildError> {
         let manifest = source.folder.join("package.json");

@@ -125,7 +125,7 @@ impl Source {
 }
 
 /// Reads the `.sql` files of a folder, sorted by name. Returns none if the folder doesn't exist.
-fn migrations(folder: &Path) -> Result<Vec<Migration>, BuildError> {
+pub(super) fn migrations(folder: &Path) -> Result<Vec<Migration>, BuildError> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
