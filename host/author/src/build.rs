@@ -17,7 +17,7 @@ mod javascript;
 mod prebuilt;
 mod process;
 mod source;
-pub(crate) mod stub;
+pub mod stub;
 mod world;
 
 use std::fs;
@@ -235,7 +235,7 @@ fn encode(source: &Source, core: &Path) -> Result<Vec<u8>, BuildError> {
 
 /// Writes a file under a temporary name and renames it, so that readers never see a partial file. Returns false if the file has these
 /// bytes already.
-pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+pub fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(false);
     }

@@ -9,9 +9,9 @@ use clap::Args;
 
 use super::installed::overrides;
 use super::{NamedApplication, output};
-use watertight_author::fake::{Contract, Fake, FakeSource, ServedFakes, starter};
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::ModuleName;
+use watertight_suite::fake::{Contract, Fake, FakeSource, ServedFakes, starter};
 
 /// The argument of `--fake`: `MODULE=FILE` or `MODULE=default`.
 #[derive(Debug, Clone)]

@@ -12,14 +12,14 @@ use super::installed::{new_host, overrides};
 use super::module_log::BufferedLog;
 use super::{TestArguments, build, output};
 use watertight_author::build::{Language, Options};
-use watertight_author::fake::Fake;
-use watertight_author::suite::{self, CaseReport, Failure, ModuleUnderTest, Report, Suite};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_control::application::{Artifacts, load_components};
 use watertight_graph::graph::RESUME;
 use watertight_model::config::{self, AppConfig, ComponentSource};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::problem::{Problem, Problems, list_names};
+use watertight_suite::fake::Fake;
+use watertight_suite::suite::{self, CaseReport, Failure, ModuleUnderTest, Report, Suite};
 
 /// The maximum length of an expected or found value in the output, in bytes. A longer value is cut.
 const MAX_SHOWN: usize = 400;

@@ -4,9 +4,9 @@ use std::fs;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use watertight_author::fake::default_value;
 use watertight_json::Codec;
 use watertight_model::problem::Code;
+use watertight_suite::fake::default_value;
 use watertight_testkit::command::{CommandOutput, run};
 use watertight_testkit::documents::encode;
 use watertight_testkit::types::types;

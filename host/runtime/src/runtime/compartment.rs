@@ -4,6 +4,7 @@
 
 mod explain;
 mod lease;
+mod report;
 mod shared;
 mod stand_in;
 
@@ -20,14 +21,11 @@ use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
 use watertight_component::profile::Profile;
 use watertight_engine::offload::OffloadHistory;
 use watertight_graph::graph;
-use watertight_json::EncodeError;
 use watertight_model::config::{InstanceMode, Instances, Limits};
 use watertight_model::ids::{CompartmentName, Digest, ModuleName};
-use watertight_store::{
-    CallContext, CallError, CallResult, CalleeRequest, InstanceState, MetLimit, ModuleData, TimeLimit,
-};
-use watertight_telemetry::table::{DropReason, LimitKind};
-use watertight_telemetry::{CompartmentMetrics, LineRateLimit, Telemetry, Trace};
+use watertight_store::{CallContext, CallError, CallResult, CalleeRequest, InstanceState, ModuleData, TimeLimit};
+use watertight_telemetry::table::DropReason;
+use watertight_telemetry::{CompartmentMetrics, LineRateLimit, Telemetry};
 
 pub use lease::Lease;
 use shared::SharedInstances;
@@ -324,75 +322,6 @@ impl Compartment {
     /// Runs blocking work on a result of the function with the index `place`.
     pub(super) fn offload<T>(&self, place: FunctionIndex, work: impl FnOnce() -> T) -> T {
         self.offload_histories[place.0 as usize].run_now(work)
-    }
-
-    /// Counts the limits that the call met without being ended by them.
-    fn report_limits(&self, state: &InstanceState) {
-        if state.met_log_limit() {
-            self.metrics.count_limit(LimitKind::Log);
-        }
-        let CallContext { request, trace, .. } = state.call();
-        for MetLimit { module, kind, text } in state.met_limits() {
-            self.report_limit(*kind, text, &state.module(*module).name, request, trace);
-        }
-    }
-
-    /// Counts and logs that a call of the function with the index `place` was refused memory and went on without it.
-    fn report_hit(&self, state: &InstanceState, place: FunctionIndex) {
-        if let Some(hit) = state.limit_hit() {
-            let CallContext { request, trace, .. } = state.call();
-            let told = format_args!("a limit was met: {hit}");
-            self.report_limit(hit.kind(), &told, &self.module(place).name, request, trace);
-        }
-    }
-
-    /// Counts and logs a limit that did not end its call.
-    fn report_limit(
-        &self,
-        kind: LimitKind,
-        limit: &dyn std::fmt::Display,
-        module: &ModuleName,
-        request: &str,
-        trace: &Trace,
-    ) {
-        self.metrics.count_limit(kind);
-        self.warn(limit, module, request, trace);
-    }
-
-    /// Logs what a handler did wrong in a call. `place` is the index of its function.
-    pub(super) fn warn_about(&self, place: FunctionIndex, what: &dyn std::fmt::Display, call: &CallContext) {
-        if let Some(unwritten) = self.limited.try_acquire() {
-            let (compartment, module, request) = (&self.name, &self.module(place).name, &*call.request);
-            let trace = call.trace.id();
-            tracing::warn!(target: "handler", %compartment, %module, request, %trace, unwritten, "{what}");
-        }
-    }
-
-    fn warn(&self, what: &dyn std::fmt::Display, module: &ModuleName, request: &str, trace: &Trace) {
-        if let Some(unwritten) = self.limited.try_acquire() {
-            let (compartment, trace) = (&self.name, trace.id());
-            tracing::warn!(target: "limit", %compartment, %module, request, %trace, unwritten, "{what}");
-        }
-    }
-
-    /// Counts and logs that the body of a request for the function with the index `place` exceeded its limit.
-    pub(super) fn report_large_body(&self, place: FunctionIndex, request: &str, trace: &Trace) {
-        let told = format_args!("a limit was met: a request's body has more than {} bytes", self.limits.body);
-        self.report_limit(LimitKind::Body, &told, &self.module(place).name, request, trace);
-    }
-
-    /// Logs that a result of the function cannot be written as JSON. If the result is too large, counts that as an exceeded limit.
-    pub(super) fn report_unencodable_result(
-        &self,
-        place: FunctionIndex,
-        error: &EncodeError,
-        request: &str,
-        trace: &Trace,
-    ) {
-        if matches!(error, EncodeError::TooLarge { .. }) {
-            self.metrics.count_limit(LimitKind::Result);
-        }
-        self.warn(&format_args!("a result can't be written: {error}"), &self.module(place).name, request, trace);
     }
 
     /// Returns the module that exports the function with the index `place`.
