@@ -2,4 +2,5 @@
 
 pub mod build;
 pub mod dev;
+pub mod sdk;
 pub mod suite;

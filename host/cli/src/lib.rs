@@ -17,6 +17,7 @@ mod log;
 mod migrations;
 mod module_log;
 mod output;
+mod sdk;
 mod serve;
 mod signals;
 mod test;
@@ -72,6 +73,8 @@ enum Command {
     Inspect(InspectArguments),
     /// Build modules from their sources to components.
     Build(BuildArguments),
+    /// Put the library for authors in a language into the application, or renew it.
+    Sdk(sdk::SdkArguments),
     /// Run the contract suites of modules: make calls, compare the answers, and check what the databases hold afterwards.
     Test(TestArguments),
     /// Compile a component from standard input. For the host's own use.
@@ -293,6 +296,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Log(arguments) => log::log(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Build(arguments) => build::build(&arguments),
+        Command::Sdk(arguments) => sdk::sdk(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Compile { profile, priority, memory, output } => {
             run_as_child(&profile, &priority, memory, &output).map_err(anyhow::Error::msg)
