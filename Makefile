@@ -102,7 +102,7 @@ test-c:
 	$(MAKE) --directory modules/notifications-c test
 
 test-go: tools-languages
-	cd modules/notifications-go && go vet ./... && go test ./...
+	for module in host/author/sdk/go modules/notifications-go; do (cd $$module && go vet ./... && go test ./...) || exit 1; done
 
 test-js: modules/notifications-js/node_modules/.package-lock.json
 	cd modules/notifications-js && node --test
@@ -166,7 +166,7 @@ fmt: toolchain tools-languages ## Format the Rust and Go code.
 	gofmt -w $(GO_FILES)
 
 # The Go files that are not generated.
-GO_FILES = $$(find modules -name '*.go' -not -path '*/bindings/*' -not -name wit_bindings.go)
+GO_FILES = $$(find modules host/author/sdk/go -name '*.go' -not -path '*/bindings/*' -not -name wit_bindings.go)
 
 clean: ## Remove build outputs. The shop's data in modules/.watertight stays.
 	cargo clean

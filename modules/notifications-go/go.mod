@@ -5,7 +5,10 @@ go 1.25.0
 require (
 	go.bytecodealliance.org/pkg v0.2.3
 	modernc.org/sqlite v1.54.0
+	watertight/guest v0.0.0
 )
+
+replace watertight/guest => ../../host/author/sdk/go
 
 require (
 	github.com/dustin/go-humanize v1.0.1 // indirect

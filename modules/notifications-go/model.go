@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"shop/notifications/common"
+	"watertight/guest"
 )
 
 // Field is a value for one of a template's places.
@@ -50,8 +51,8 @@ func (e *StorageError) Unwrap() error     { return e.Cause }
 
 // fromSQL tells what passes from what doesn't.
 func fromSQL(err error) error {
-	var cause *common.SQLError
-	if errors.As(err, &cause) && cause.IsPassing() {
+	var cause *guest.SQLError
+	if errors.As(err, &cause) && cause.IsTemporary() {
 		return &UnavailableError{"the database is busy"}
 	}
 	return &StorageError{err}
@@ -65,8 +66,12 @@ type record struct {
 
 const columns = "id, recipient, template, text, created_at, fields"
 
+func (r *record) targets() []any {
+	return []any{&r.ID, &r.Recipient, &r.Template, &r.Text, &r.CreatedAt, &r.fields}
+}
+
 // insert keeps a notification under its key. It returns false, and keeps nothing, where the key names one already.
-func insert(sql common.SQL, kept record, key string) (bool, error) {
+func insert(sql guest.Statements, kept record, key string) (bool, error) {
 	changed, err := sql.Execute(`insert into notifications (id, recipient, template, text, created_at, fields, deduplication_key)
 		values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 		on conflict (deduplication_key) do nothing`,
@@ -75,37 +80,20 @@ func insert(sql common.SQL, kept record, key string) (bool, error) {
 }
 
 // findByKey is the notification that this key names; nil where it names none.
-func findByKey(sql common.SQL, key string) (*record, error) {
-	rows, err := sql.Query("select "+columns+" from notifications where deduplication_key = ?1", key)
-	if err != nil || len(rows) == 0 {
-		return nil, err
-	}
-	found, err := read(rows[0])
-	return &found, err
+func findByKey(sql guest.Statements, key string) (*record, error) {
+	return guest.First(sql, (*record).targets, "select "+columns+" from notifications where deduplication_key = ?1", key)
 }
 
 // list is what a recipient was told, newest first: as much as the page has to fetch.
-func list(sql common.SQL, recipient string, page common.Page) ([]Notification, error) {
-	rows, err := sql.Query("select "+columns+" from notifications where recipient = ?1 and id < ?2 order by id desc limit ?3",
+func list(sql guest.Statements, recipient string, page common.Page) ([]Notification, error) {
+	records, err := guest.All(sql, (*record).targets,
+		"select "+columns+" from notifications where recipient = ?1 and id < ?2 order by id desc limit ?3",
 		recipient, page.Before, page.Fetch())
-	if err != nil {
-		return nil, err
+	items := make([]Notification, len(records))
+	for index, record := range records {
+		items[index] = record.Notification
 	}
-	items := make([]Notification, 0, len(rows))
-	for _, row := range rows {
-		found, err := read(row)
-		if err != nil {
-			return nil, err
-		}
-		items = append(items, found.Notification)
-	}
-	return items, nil
-}
-
-func read(row common.Row) (record, error) {
-	var found record
-	err := row.Texts(&found.ID, &found.Recipient, &found.Template, &found.Text, &found.CreatedAt, &found.fields)
-	return found, err
+	return items, err
 }
 
 // fieldsToColumn makes one text of arranged fields. Two lists of fields give the same only where they are the same: no value has a

@@ -6,23 +6,26 @@ package notifications
 
 import (
 	"fmt"
-	"strings"
-	"unicode"
+	"log/slog"
+	"time"
 
 	"shop/notifications/common"
+	"watertight/guest"
 )
 
 // maxRecipient is the longest recipient, in bytes.
 const maxRecipient = 128
 
-// Notifications are kept in the platform's database.
+// Notifications are kept in a database.
 type Notifications struct {
-	platform common.Platform
+	database guest.Database
+	log      *slog.Logger
+	newID    func() string
 }
 
-// New makes notifications over a platform.
-func New(platform common.Platform) Notifications {
-	return Notifications{platform}
+// New makes notifications over a database and a log.
+func New(database guest.Database, log *slog.Logger) Notifications {
+	return Notifications{database, log, guest.NewID}
 }
 
 // Notify renders, keeps and logs a notice. The key names it for good: the same notice again returns what it made.
@@ -43,22 +46,22 @@ func (n Notifications) Notify(notice Notice, key string) (Notification, error) {
 	}
 	wanted := record{
 		Notification: Notification{
-			ID:        n.platform.NewID(),
+			ID:        n.newID(),
 			Recipient: notice.Recipient,
 			Template:  notice.Template,
 			Text:      template.render(fields),
-			CreatedAt: common.Timestamp(n.platform.Now()),
+			CreatedAt: guest.Timestamp(time.Now()),
 		},
 		fields: fieldsToColumn(fields),
 	}
-	isNew, err := insert(n.platform, wanted, key)
+	isNew, err := insert(n.database, wanted, key)
 	if err != nil {
 		return Notification{}, fromSQL(err)
 	}
 	if !isNew {
 		return n.known(wanted, key)
 	}
-	n.platform.Log(common.Info, "notifications", fmt.Sprintf("to %s: %s", quoted(wanted.Recipient), wanted.Text))
+	n.log.Info(fmt.Sprintf("to %s: %s", guest.Quoted(wanted.Recipient), wanted.Text))
 	return wanted.Notification, nil
 }
 
@@ -72,7 +75,7 @@ func (n Notifications) List(recipient string, limit *uint32, after *string) (com
 	if err != nil {
 		return none, err
 	}
-	items, err := list(n.platform, recipient, page)
+	items, err := list(n.database, recipient, page)
 	if err != nil {
 		return none, fromSQL(err)
 	}
@@ -81,7 +84,7 @@ func (n Notifications) List(recipient string, limit *uint32, after *string) (com
 
 // known is what the key names already, where the same was to be said. By its fields: the template's text may have changed since.
 func (n Notifications) known(wanted record, key string) (Notification, error) {
-	known, err := findByKey(n.platform, key)
+	known, err := findByKey(n.database, key)
 	if err != nil {
 		return Notification{}, fromSQL(err)
 	}
@@ -89,34 +92,4 @@ func (n Notifications) known(wanted record, key string) (Notification, error) {
 		return Notification{}, &ConflictError{"the deduplication key belongs to another notice"}
 	}
 	return known.Notification, nil
-}
-
-// quoted is a text in quotes, as every build's log has it: one piece of one line, whatever it holds.
-func quoted(text string) string {
-	var out strings.Builder
-	out.WriteByte('"')
-	for _, char := range text {
-		switch {
-		case char == '"' || char == '\\':
-			out.WriteRune('\\')
-			out.WriteRune(char)
-		case char == '\t':
-			out.WriteString(`\t`)
-		case char == '\r':
-			out.WriteString(`\r`)
-		case char == '\n':
-			out.WriteString(`\n`)
-		case unicode.IsControl(char), hides(char):
-			fmt.Fprintf(&out, `\u{%x}`, char)
-		default:
-			out.WriteRune(char)
-		}
-	}
-	out.WriteByte('"')
-	return out.String()
-}
-
-// hides tells whether a character ends a line, or hides or turns what stands after it.
-func hides(char rune) bool {
-	return char >= 0x200b && char <= 0x200f || char >= 0x2028 && char <= 0x202e || char >= 0x2066 && char <= 0x2069 || char == 0xfeff
 }

@@ -6,4 +6,5 @@ pub mod dev;
 pub mod staged;
 pub mod wit;
 pub mod new;
+pub mod sdk;
 pub mod explain;

@@ -22,6 +22,7 @@ mod migrations;
 mod module_log;
 mod new;
 mod output;
+mod sdk;
 mod serve;
 mod signals;
 mod test;
@@ -95,6 +96,8 @@ enum Command {
     Inspect(InspectArguments),
     /// Build modules from their sources to components.
     Build(BuildArguments),
+    /// Put the library for authors in a language into the application, or renew it.
+    Sdk(sdk::SdkArguments),
     /// Run the contract suites of modules: make calls, compare the answers, and check what the databases hold afterwards.
     Test(TestArguments),
     /// Print a first script for a fake of a module, made from its contract, or check one. `test` and `dev` take it with `--fake`.
@@ -360,6 +363,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Log(arguments) => log::log(&arguments),
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Build(arguments) => build::build(&arguments),
+        Command::Sdk(arguments) => sdk::sdk(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Fake(arguments) => fake::fake(&arguments),
         Command::Version { json } => version::version(json),

@@ -1,17 +1,12 @@
-//! The code that the shop's Rust modules share: the interfaces that their business rules use, and the small value types of all
-//! contracts.
+//! What the shop's Rust modules share beyond `watertight-guest`: the small value types of all contracts, and an environment for tests that
+//! simulates crashes.
 //!
-//! A module's business rules use four interfaces: a database, a clock, ids and a log. In a component, the host's capabilities
-//! implement them (`component`). In native tests, a SQLite file does (`testing`). This crate contains no business rule and no
-//! HTTP.
+//! A module's business rules use four interfaces of `watertight-guest`: a database, a clock, ids and a log. In a component, the host's
+//! capabilities implement them. In native tests, a SQLite file does (`testing`). This crate contains no business rule and no HTTP.
 
 pub mod field;
-pub mod ids;
-pub mod log;
 pub mod money;
 pub mod page;
-pub mod sql;
-pub mod time;
 
 #[cfg(target_arch = "wasm32")]
 pub mod bindings;
@@ -21,12 +16,12 @@ pub mod component;
 pub mod testing;
 
 pub use field::Invalid;
-pub use ids::Ids;
-pub use log::{Level, Log};
 pub use money::Money;
 pub use page::{Page, Paged};
-pub use sql::{Row, Sql, SqlError, Transaction, Value};
-pub use time::Clock;
+pub use watertight_guest::{
+    Clock, FromRow, Ids, Level, Log, Row, Sql, SqlError, Statements, Transaction, Value, from_row, ids, log, sql, time,
+    values,
+};
 
 /// The interfaces of a module's environment in one trait: database, clock, ids and log.
 pub trait Platform: Sql + Clock + Ids + Log {}

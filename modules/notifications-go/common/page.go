@@ -3,6 +3,8 @@ package common
 import (
 	"encoding/base64"
 	"fmt"
+
+	"watertight/guest"
 )
 
 const (
@@ -67,7 +69,7 @@ func Cut[T any](page Page, items []T, id func(T) string) Paged[T] {
 func decode(cursor string) (string, bool) {
 	id, err := base64.RawURLEncoding.DecodeString(cursor)
 	// Each id has one cursor: line breaks and stray bits, which the decoder overlooks, make another text.
-	if err != nil || !IsULID(string(id)) || base64.RawURLEncoding.EncodeToString(id) != cursor {
+	if err != nil || !guest.IsULID(string(id)) || base64.RawURLEncoding.EncodeToString(id) != cursor {
 		return "", false
 	}
 	return string(id), true

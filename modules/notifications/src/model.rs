@@ -1,6 +1,6 @@
 //! The data types of notifications, and the SQL that stores and reads them.
 
-use shop_common::{Invalid, Page, Row, Sql, SqlError, values};
+use shop_common::{Invalid, Page, Sql, SqlError, from_row, values};
 
 /// A value for a placeholder of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub struct Notification {
     /// The time at which the notice was rendered.
     pub created_at: String,
 }
+from_row!(Notification { id, recipient, template, text, created_at });
 
 /// A reason for which a request fails.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,8 +68,7 @@ pub(crate) struct Record {
     /// The fields in one text, in the format of [`fields_to_column`].
     pub(crate) fields: String,
 }
-
-const COLUMNS: &str = "id, recipient, template, text, created_at, fields";
+from_row!(Record { notification: Notification, fields });
 
 /// Stores a notification under its deduplication key. Returns false, and stores nothing, if the key already names one.
 pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool, SqlError> {
@@ -84,27 +84,16 @@ pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool,
 
 /// Returns the notification with a deduplication key.
 pub(crate) fn find_by_key(sql: &impl Sql, key: &str) -> Result<Option<Record>, SqlError> {
-    let statement = format!("select {COLUMNS} from notifications where deduplication_key = ?1");
-    sql.query(&statement, values![key])?.into_iter().next().map(read).transpose()
+    let columns = Notification::COLUMNS;
+    sql.optional(&format!("select {columns}, fields from notifications where deduplication_key = ?1"), values![key])
 }
 
 /// Lists the notifications of a recipient, newest first. Returns at most [`Page::fetch`] of them.
 pub(crate) fn list(sql: &impl Sql, recipient: &str, page: &Page) -> Result<Vec<Notification>, SqlError> {
+    let columns = Notification::COLUMNS;
     let statement =
-        format!("select {COLUMNS} from notifications where recipient = ?1 and id < ?2 order by id desc limit ?3");
-    let rows = sql.query(&statement, values![recipient, page.before(), page.fetch()])?;
-    rows.into_iter().map(|row| Ok(read(row)?.notification)).collect()
-}
-
-fn read(mut row: Row) -> Result<Record, SqlError> {
-    let notification = Notification {
-        id: row.text()?,
-        recipient: row.text()?,
-        template: row.text()?,
-        text: row.text()?,
-        created_at: row.text()?,
-    };
-    Ok(Record { notification, fields: row.text()? })
+        format!("select {columns} from notifications where recipient = ?1 and id < ?2 order by id desc limit ?3");
+    sql.all(&statement, values![recipient, page.before(), page.fetch()])
 }
 
 /// Formats sorted fields as one text. Different fields give different texts, because no value contains a line break.

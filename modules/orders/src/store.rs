@@ -6,7 +6,7 @@
 //! A statement that changes what callers see of an order also gives the order the next change number ([`NEXT_CHANGE`]), so that a
 //! stream of changes can be read from the table.
 
-use shop_common::{Money, Page, Row, Sql, SqlError, Transaction, Value, values};
+use shop_common::{Money, Page, Row, Sql, SqlError, Statements, Transaction, Value, values};
 
 use crate::model::{Line, NoticeStatus, Order, OrderStatus, PaymentMethod, Record};
 
@@ -155,7 +155,7 @@ pub(crate) fn list(sql: &impl Sql, customer: &str, page: &Page) -> Result<Vec<Re
 
 /// Returns the greatest id of an order. `None` if there is no order.
 pub(crate) fn last_id(sql: &impl Sql) -> Result<Option<String>, SqlError> {
-    first(sql.query("select max(id) from orders", Vec::new())?)?.optional_text()
+    sql.one("select max(id) from orders", Vec::new())
 }
 
 /// Lists orders in the order of their ids: at most `limit`, from after `after` up to and including `until`.
@@ -171,7 +171,7 @@ pub(crate) fn between(sql: &impl Sql, after: &str, until: &str, limit: u32) -> R
 
 /// Returns the number of the latest change. 0 if there is none.
 pub(crate) fn last_change(sql: &impl Sql) -> Result<i64, SqlError> {
-    first(sql.query("select coalesce(max(changed), 0) from orders", Vec::new())?)?.integer()
+    sql.one("select coalesce(max(changed), 0) from orders", Vec::new())
 }
 
 /// Lists the orders that changed after the change with the number `after`, each with the number of its latest change, in the order of these
@@ -184,14 +184,10 @@ pub(crate) fn changed(sql: &impl Sql, after: i64, limit: u32) -> Result<Vec<(i64
          order by o.changed, l.position"
     );
     let mut rows = sql.query(&statement, values![after, limit])?;
-    let mut numbers = rows.iter_mut().map(Row::integer).collect::<Result<Vec<_>, _>>()?;
+    let mut numbers = rows.iter_mut().map(Row::get::<i64>).collect::<Result<Vec<_>, _>>()?;
     // All lines of an order have the number of their order.
     numbers.dedup();
     Ok(numbers.into_iter().zip(read(rows)?).collect())
-}
-
-fn first(rows: Vec<Row>) -> Result<Row, SqlError> {
-    rows.into_iter().next().ok_or_else(|| SqlError::wrong_type("one row"))
 }
 
 /// Returns the ids of unfinished orders, each with the number of attempts so far, fewest attempts first. If `until` is given, returns only
@@ -202,18 +198,17 @@ pub(crate) fn unfinished(sql: &impl Sql, until: Option<&str>, limit: u32) -> Res
          where {UNFINISHED} and (?1 is null or coalesce(cancelled_at, created_at) <= ?1)
          order by attempts, id limit ?2"
     );
-    sql.query(&statement, values![until, limit])?.into_iter().map(|mut row| Ok((row.text()?, row.integer()?))).collect()
+    sql.all(&statement, values![until, limit])
 }
 
 /// Builds records from rows. The rows of one order must be adjacent.
 fn read(rows: Vec<Row>) -> Result<Vec<Record>, SqlError> {
     let mut records: Vec<Record> = Vec::new();
     for mut row in rows {
-        let (sku, quantity, price) = (row.text()?, row.integer()?, row.integer()?);
-        let quantity = quantity.try_into().map_err(|_| SqlError::wrong_type("a quantity"))?;
-        let currency = row.text()?;
+        let (sku, quantity, price): (String, u32, i64) = row.get()?;
+        let currency: String = row.get()?;
         let line = Line { sku, quantity, unit_price: Money { currency: currency.clone(), minor: price } };
-        let id = row.text()?;
+        let id: String = row.get()?;
         match records.last_mut() {
             Some(record) if record.order.id == id => record.order.lines.push(line),
             _ => records.push(read_order(id, currency, line, row)?),
@@ -225,18 +220,18 @@ fn read(rows: Vec<Row>) -> Result<Vec<Record>, SqlError> {
 fn read_order(id: String, currency: String, first_line: Line, mut row: Row) -> Result<Record, SqlError> {
     let order = Order {
         id,
-        customer: row.text()?,
-        status: status_from_column(&row.text()?)?,
+        customer: row.get()?,
+        status: status_from_column(&row.get::<String>()?)?,
         lines: vec![first_line],
-        total: Money { currency, minor: row.integer()? },
-        payment_id: row.optional_text()?,
-        notice: notice_from_column(&row.text()?)?,
-        created_at: row.text()?,
+        total: Money { currency, minor: row.get()? },
+        payment_id: row.get()?,
+        notice: notice_from_column(&row.get::<String>()?)?,
+        created_at: row.get()?,
     };
-    let payment = method_from_columns(&row.text()?, row.optional_text()?)?;
-    let decline_reason = row.optional_text()?;
-    let refund_due = row.integer()? != 0;
-    Ok(Record { order, payment, decline_reason, refund_due, cancelled_at: row.optional_text()? })
+    let payment = method_from_columns(&row.get::<String>()?, row.get()?)?;
+    let decline_reason = row.get()?;
+    let refund_due = row.get()?;
+    Ok(Record { order, payment, decline_reason, refund_due, cancelled_at: row.get()? })
 }
 
 fn status_to_column(status: OrderStatus) -> &'static str {

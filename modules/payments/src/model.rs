@@ -181,10 +181,10 @@ fn one(rows: Vec<Row>) -> Result<Option<Record>, SqlError> {
 }
 
 fn read(mut row: Row) -> Result<Record, SqlError> {
-    let (id, reference) = (row.text()?, row.text()?);
-    let amount = Money { currency: row.text()?, minor: row.integer()? };
-    let method = method_from_columns(&row.text()?, row.optional_text()?)?;
-    let state = match (row.text()?, row.optional_text()?) {
+    let (id, reference) = row.get()?;
+    let amount = Money { currency: row.get()?, minor: row.get()? };
+    let method = method_from_columns(&row.get::<String>()?, row.get()?)?;
+    let state = match row.get::<(String, Option<String>)>()? {
         (status, Some(reason)) if status == "declined" => State::Declined(reason),
         (status, _) => State::Standing(Status::from_str(&status)?),
     };
@@ -192,9 +192,9 @@ fn read(mut row: Row) -> Result<Record, SqlError> {
         id,
         charge: Charge { amount, method, reference },
         state,
-        created_at: row.text()?,
-        capture_key: row.optional_text()?,
-        refund_key: row.optional_text()?,
+        created_at: row.get()?,
+        capture_key: row.get()?,
+        refund_key: row.get()?,
     })
 }
 

@@ -83,7 +83,7 @@ fn the_provider_decides() {
     assert!(matches!(payments.authorize(charge("tok_timeout"), "t"), Err(Error::Unavailable(_))));
     // A declined charge is stored under its key, but it is not a payment.
     assert_eq!(database.count("select count(*) from payments where status = 'declined'"), 1);
-    let id = database.texts("select id from payments", "id").remove(0);
+    let id = database.read::<String>("select id from payments").remove(0);
     for missing in [payments.get(&id), payments.capture(&id, "c"), payments.refund(&id, "r")] {
         assert_eq!(missing, Err(Error::NotFound(id.clone())));
     }

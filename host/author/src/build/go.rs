@@ -4,6 +4,10 @@
 //! Each build regenerates the folder `bindings` of the module. The bindings call the module's own packages
 //! `component/export_NAMESPACE_PACKAGE_INTERFACE`, one for each exported interface. If such an interface has resources, its package also
 //! gets a file `wit_bindings.go`. The resources are types of the module's own, and Go allows methods on them only in their own package.
+//!
+//! A module that depends by path on the library for authors (`watertight sdk add go`) also gets `bindings/host`: the host's capabilities that
+//! its world imports, for the interfaces of the library. The library has the text of these files, because they call the module's own
+//! bindings, and Go packages cannot be generic over packages.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -39,6 +43,19 @@ const MAX_TUPLE: usize = 16;
 /// developer's machine.
 const CONSTRAINT: &str = "//go:build wasip1\n\n";
 
+/// The path of the library for authors, as a Go module.
+const LIBRARY: &str = "watertight/guest";
+
+/// The folder of the library with the texts for `bindings/host`. A text has the name of the package of bindings that it needs; `host` needs
+/// none.
+const ADAPTERS: &str = "adapters";
+
+/// The extension of the texts, so that Go does not compile them where they stand.
+const ADAPTER: &str = ".go.txt";
+
+/// What stands for the path of the module's bindings in the texts.
+const BINDINGS: &str = "BINDINGS";
+
 /// Compiles a module, and returns its component.
 pub(super) fn compile(
     source: &Source,
@@ -48,8 +65,8 @@ pub(super) fn compile(
 ) -> Result<Vec<u8>, BuildError> {
     let world = World::gather(source, workspace)?;
     check_contract(source, &world)?;
-    let path = check(source)?;
-    generate(source, &world, &path)?;
+    let manifest = check(source)?;
+    generate(source, &world, &manifest)?;
     let core = build(source, workspace, debug, listener)?;
     let mut core = fs::read(&core).map_err(|error| BuildError::unreadable(&core, error))?;
     world
@@ -70,6 +87,22 @@ struct GoMod {
     module: Module,
     /// The oldest Go version that the module's `go.mod` accepts.
     go: Option<String>,
+    replace: Option<Vec<Replacement>>,
+}
+
+impl GoMod {
+    /// Returns the folder of the library for authors, if the module depends on it by path.
+    fn library(&self, folder: &Path) -> Option<PathBuf> {
+        let replaced = self.replace.iter().flatten().find(|replacement| replacement.old.path == LIBRARY)?;
+        Some(folder.join(&replaced.new.path))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Replacement {
+    old: Module,
+    new: Module,
 }
 
 #[derive(Deserialize)]
@@ -78,8 +111,8 @@ struct Module {
     path: String,
 }
 
-/// Returns the path of the Go module. Checks that the toolchain is installed and recent enough.
-fn check(source: &Source) -> Result<String, BuildError> {
+/// Returns the description of the Go module. Checks that the toolchain is installed and recent enough.
+fn check(source: &Source) -> Result<GoMod, BuildError> {
     let manifest = source.folder.join("go.mod");
     let wrong = |message| BuildError::Manifest { path: manifest.clone(), message };
     let json = capture_output(go(source, &["mod", "edit", "-json"]), HELP)?.map_err(wrong)?;
@@ -90,7 +123,7 @@ fn check(source: &Source) -> Result<String, BuildError> {
     }
     let version = capture_output(go(source, &["env", "GOVERSION"]), HELP)?.map_err(wrong)?;
     check_version("Go", &version, &[OLDEST, read.go.as_deref().unwrap_or(OLDEST)])?;
-    Ok(read.module.path)
+    Ok(read)
 }
 
 /// Refuses a world for which Go's bindings can't be generated, or its code can't be linked.
@@ -114,8 +147,9 @@ pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), Build
     Err(BuildError::Unsupported { module: source.name.clone(), language: "Go", parts })
 }
 
-/// Writes the bindings into the module's folder, and removes bindings that an earlier WIT world needed. `path` is the Go module's path.
-fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError> {
+/// Writes the bindings into the module's folder, and removes bindings that an earlier WIT world needed.
+fn generate(source: &Source, world: &World, manifest: &GoMod) -> Result<(), BuildError> {
+    let path = &manifest.module.path;
     let refused =
         |error: anyhow::Error| BuildError::World { module: source.name.clone(), message: format!("{error:#}") };
     let mut files = Files::default();
@@ -134,6 +168,10 @@ fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError
     generate(&mut files).map_err(refused)?;
     let main = format!("package main\n\nimport _ \"{path}/bindings/wit_exports\"\n\nfunc main() {{}}\n");
     files.push("main.go", main.as_bytes());
+    if let Some(library) = manifest.library(&source.folder) {
+        let folder = library.join(ADAPTERS);
+        adapt(&folder, path, &mut files).map_err(|error| BuildError::unreadable(&folder, error))?;
+    }
 
     let folder = source.folder.join("bindings");
     let mut written = BTreeSet::new();
@@ -151,6 +189,22 @@ fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError
     remove_resources(&source.folder.join("component"), &written)
         .and_then(|()| remove_others(&folder, &written))
         .map_err(|error| BuildError::unwritable(&folder, error))
+}
+
+/// Adds the package `host` with the capabilities for which there are bindings. `folder` holds the texts, and `path` is the Go module's path.
+fn adapt(folder: &Path, path: &str, files: &mut Files) -> std::io::Result<()> {
+    let packages: BTreeSet<String> =
+        files.iter().filter_map(|(name, _)| Some(name.split_once('/')?.0.to_owned())).collect();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(package) = name.to_str().and_then(|name| name.strip_suffix(ADAPTER)) else { continue };
+        if package == "host" || packages.contains(package) {
+            let text = fs::read_to_string(entry.path())?.replace(BINDINGS, &format!("{path}/bindings"));
+            files.push(&format!("host/{package}.go"), text.as_bytes());
+        }
+    }
+    Ok(())
 }
 
 /// Removes generated files of resources that the world no longer has.

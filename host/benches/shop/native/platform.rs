@@ -4,7 +4,7 @@
 use std::time::{Instant, SystemTime};
 
 use shop_common::sql::Constraint;
-use shop_common::{Clock, Ids, Level, Log, Row, Sql, SqlError, Transaction, Value};
+use shop_common::{Clock, Ids, Level, Log, Row, Sql, SqlError, Statements, Transaction, Value};
 use watertight_sql::{self as db, ConstraintKind, Database};
 
 use super::fiber::Fiber;
@@ -17,12 +17,7 @@ pub(super) struct NativePlatform<'f> {
     pub(super) fiber: &'f Fiber<'f>,
 }
 
-impl Sql for NativePlatform<'_> {
-    type Transaction<'a>
-        = NativeTransaction<'a>
-    where
-        Self: 'a;
-
+impl Statements for NativePlatform<'_> {
     fn query(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, SqlError> {
         let query = self.database.query(statement, to_database(parameters), self.deadline);
         self.fiber.wait(query).map(rows).map_err(error)
@@ -31,6 +26,13 @@ impl Sql for NativePlatform<'_> {
     fn execute(&self, statement: &str, parameters: Vec<Value>) -> Result<u64, SqlError> {
         self.fiber.wait(self.database.execute(statement, to_database(parameters), self.deadline)).map_err(error)
     }
+}
+
+impl Sql for NativePlatform<'_> {
+    type Transaction<'a>
+        = NativeTransaction<'a>
+    where
+        Self: 'a;
 
     fn begin(&self) -> Result<NativeTransaction<'_>, SqlError> {
         let transaction = self.fiber.wait(self.database.begin(self.deadline)).map_err(error)?;
@@ -44,7 +46,7 @@ pub(super) struct NativeTransaction<'a> {
     fiber: &'a Fiber<'a>,
 }
 
-impl Transaction for NativeTransaction<'_> {
+impl Statements for NativeTransaction<'_> {
     fn query(&self, statement: &str, parameters: Vec<Value>) -> Result<Vec<Row>, SqlError> {
         let mut transaction = self.transaction.borrow_mut();
         self.fiber.wait(transaction.query(statement, to_database(parameters))).map(rows).map_err(error)
@@ -54,7 +56,9 @@ impl Transaction for NativeTransaction<'_> {
         let mut transaction = self.transaction.borrow_mut();
         self.fiber.wait(transaction.execute(statement, to_database(parameters))).map_err(error)
     }
+}
 
+impl Transaction for NativeTransaction<'_> {
     fn commit(self) -> Result<(), SqlError> {
         self.fiber.wait(self.transaction.into_inner().commit()).map_err(error)
     }
@@ -76,6 +80,8 @@ impl Log for NativePlatform<'_> {
     fn log(&self, level: Level, context: &str, message: &str) {
         let module = self.name;
         match level {
+            Level::Trace => tracing::trace!(target: "module", module, context, "{message}"),
+            Level::Debug => tracing::debug!(target: "module", module, context, "{message}"),
             Level::Info => tracing::info!(target: "module", module, context, "{message}"),
             Level::Warn => tracing::warn!(target: "module", module, context, "{message}"),
             Level::Error | Level::Critical => tracing::error!(target: "module", module, context, "{message}"),

@@ -11,10 +11,10 @@ import (
 	types "go.bytecodealliance.org/pkg/wit/types"
 
 	"shop/notifications"
+	"shop/notifications/bindings/host"
 	"shop/notifications/bindings/shop_common_types"
 	contract "shop/notifications/bindings/shop_notifications_notifications"
 	"shop/notifications/common"
-	"shop/notifications/component/host"
 )
 
 func Notify(notice contract.Notice, key string) types.Result[contract.Notification, contract.Error] {
@@ -50,7 +50,7 @@ func ListNotifications(
 }
 
 func service() notifications.Notifications {
-	return notifications.New(host.Host{})
+	return notifications.New(host.Host{}, host.Logger("notifications"))
 }
 
 func pointer[T any](option types.Option[T]) *T {
@@ -87,7 +87,7 @@ func toContract(err error) contract.Error {
 	case errors.As(err, &unavailable):
 		return contract.MakeErrorUnavailable(unavailable.Reason)
 	case errors.As(err, &storage):
-		host.Host{}.Log(common.Error, "sql", storage.Cause.Error())
+		host.Logger("sql").Error(storage.Cause.Error())
 		return contract.MakeErrorStorage("the database failed")
 	default:
 		panic(fmt.Sprintf("an error that the contract has no case for: %v", err))

@@ -93,7 +93,8 @@ fn customers_who_were_not_told_are_told() {
 fn lists_and_starts_read_by_index() {
     let shop = Shop::new();
     let plan = |database: &TestPlatform, query: &str| {
-        database.texts(&format!("explain query plan {query}"), "detail").join("; ")
+        let plan: Vec<(i64, i64, i64, String)> = database.read(&format!("explain query plan {query}"));
+        plan.into_iter().map(|(_, _, _, detail)| detail).collect::<Vec<_>>().join("; ")
     };
     let unfinished = "select id, attempts from orders
          where (status = 'pending' or refund_due = 1 or (status = 'paid' and notice = 'pending'))
@@ -198,8 +199,9 @@ fn requests_and_the_schedule_race_for_the_same_orders() {
     std::thread::scope(|scope| {
         let resuming = scope.spawn(|| while shop.resume_beside(LONGEST) {});
         for index in (0..20).rev() {
-            let page =
-                shop.orders_db.texts(&format!("select id from orders where idempotency_key = 'false {index}'"), "id");
+            let page = shop
+                .orders_db
+                .read::<String>(&format!("select id from orders where idempotency_key = 'false {index}'"));
             if index % 2 == 0 {
                 shop.orders().cancel(&page[0]).unwrap();
             } else {

@@ -1,0 +1,3 @@
+module watertight/guest
+
+go 1.25.0
