@@ -4,6 +4,7 @@
 //! migrations and documentation. Rust and Go builds are reproducible: the same source gives the same bytes. Nothing is printed here; the
 //! caller's listener gets every step.
 
+mod cache;
 mod cargo;
 mod contract;
 mod documentation;
@@ -12,6 +13,7 @@ mod go;
 mod inputs;
 mod javascript;
 mod process;
+mod python;
 mod source;
 mod world;
 
@@ -136,6 +138,7 @@ pub fn build(
             },
             Language::Go => go::compile(source, &options.workspace, options.profile.keeps_names(), listener),
             Language::JavaScript => javascript::compile(source, &options.workspace, listener),
+            Language::Python => python::compile(source, &options.workspace, listener),
         };
         match compiled.and_then(|component| finish(source, component, &documentation, options, listener)) {
             Ok(module) => {

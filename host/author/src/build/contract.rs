@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wit_parser::{
-    Function, FunctionKind, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldItem,
+    Function, FunctionKind, Handle, InterfaceId, Resolve, Type, TypeDefKind, TypeId, TypeOwner, WorldItem, WorldKey,
 };
 
 use super::world::World;
@@ -42,6 +42,22 @@ pub(super) fn functions(world: &World) -> Vec<ContractFunction<'_>> {
         }
     }
     functions
+}
+
+/// Returns a description of each label that a world gives to an interface of a package, such as `import primary: ns:pkg/text;`. Tools that
+/// parse WIT by an older version of its grammar can't read them.
+pub(super) fn labels(world: &World) -> Vec<String> {
+    let (resolve, id) = world.resolved();
+    let world = &resolve.worlds[id];
+    let mut labels = Vec::new();
+    for (key, item) in world.imports.iter().chain(&world.exports) {
+        if let (WorldKey::Name(label), WorldItem::Interface { id, .. }) = (key, item)
+            && let Some(own) = resolve.id_of(*id)
+        {
+            labels.push(format!("`{label}` of the world is a label for the interface `{own}`"));
+        }
+    }
+    labels
 }
 
 impl ContractFunction<'_> {

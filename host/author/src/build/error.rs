@@ -56,7 +56,7 @@ pub enum BuildError {
     /// The module's folder has no manifest of a known language, such as `Cargo.toml`.
     #[error(
         "the language of the module in `{folder}` is not known: it has no `Cargo.toml`, \
-             `go.mod` or `package.json`"
+             `go.mod`, `package.json` or `pyproject.toml`"
     )]
     UnknownLanguage {
         /// The path of the module's folder.
@@ -209,8 +209,8 @@ impl BuildError {
             Self::Name { .. } => "rename the folder".to_owned(),
             Self::SameName { .. } => "rename one of the folders, or build them one by one with `--out`".to_owned(),
             Self::UnknownLanguage { .. } => {
-                "give the folder of a module in Rust, Go or JavaScript, or build the component with its language's own tools and name the \
-                 `.wasm` file in the manifest"
+                "give the folder of a module in Rust, Go, JavaScript or Python, or build the component with its language's own tools and \
+                 name the `.wasm` file in the manifest"
                     .to_owned()
             }
             Self::SeveralLanguages { .. } => "keep one of the two files, and move the other module to a folder of its own".to_owned(),

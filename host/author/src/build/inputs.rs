@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::cargo::{HELP, cargo};
 use super::process::capture_output;
+use super::python;
 use super::source::Language;
 use super::world;
 
@@ -25,8 +26,8 @@ pub struct Inputs {
     pub files: BTreeSet<PathBuf>,
 }
 
-/// Returns the inputs of the module in `folder`: its folder, the contracts that its world needs, and for Rust the packages that it depends
-/// on by path.
+/// Returns the inputs of the module in `folder`: its folder, the contracts that its world needs, for Rust the packages that it depends on
+/// by path, and for Python the folders of `path` in its `pyproject.toml`.
 pub fn inputs(folder: &Path, workspace: &Path, packages: &mut Packages) -> Inputs {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     // If the needed contracts can't be determined, every contract counts as needed.
@@ -34,6 +35,9 @@ pub fn inputs(folder: &Path, workspace: &Path, packages: &mut Packages) -> Input
     let mut inputs = Inputs { folders: contracts, files: BTreeSet::new() };
     if Language::of(&folder).is_ok_and(|language| language == Language::Rust) {
         packages.add(&folder, &mut inputs);
+    }
+    if Language::of(&folder).is_ok_and(|language| language == Language::Python) {
+        inputs.folders.extend(python::folders(&folder));
     }
     inputs.folders.insert(folder);
     inputs

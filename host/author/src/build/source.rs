@@ -20,11 +20,13 @@ pub enum Language {
     Go,
     /// JavaScript: the folder is an npm package.
     JavaScript,
+    /// Python: the folder has a `pyproject.toml`.
+    Python,
 }
 
 impl Language {
     /// All languages that modules can be built from.
-    const ALL: [Self; 3] = [Self::Rust, Self::Go, Self::JavaScript];
+    const ALL: [Self; 4] = [Self::Rust, Self::Go, Self::JavaScript, Self::Python];
 
     /// Returns the name of the language, as components carry it.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Language {
             Self::Rust => "rust",
             Self::Go => "go",
             Self::JavaScript => "javascript",
+            Self::Python => "python",
         }
     }
 
@@ -41,6 +44,7 @@ impl Language {
             Self::Rust => "Cargo.toml",
             Self::Go => "go.mod",
             Self::JavaScript => "package.json",
+            Self::Python => "pyproject.toml",
         }
     }
 

@@ -77,6 +77,15 @@ impl World {
         Ok(Self { name: resolve.worlds[id].name.clone(), text, resolve, id })
     }
 
+    /// Returns the text without documentation comments. A code generator that copies them into code may break on what they contain.
+    pub(super) fn undocumented(&self) -> anyhow::Result<String> {
+        let package = self.resolve.worlds[self.id].package.ok_or_else(|| anyhow::Error::msg("the world has no package"))?;
+        let others: Vec<_> = self.resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != package).collect();
+        let mut printer = WitPrinter::default();
+        printer.emit_docs(false).print(&self.resolve, package, &others)?;
+        Ok(printer.output.to_string())
+    }
+
     /// Returns the resolved packages, and the id of the world in them.
     pub(super) fn resolved(&self) -> (&Resolve, WorldId) {
         (&self.resolve, self.id)

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 use wit_parser::{FunctionKind, Resolve, TypeDefKind, WorldItem, WorldKey};
 
-use crate::build::contract::{ContractFunction, Types, camel, functions, key, upper_camel};
+use crate::build::contract::{ContractFunction, Types, camel, functions, key, labels, upper_camel};
 use crate::build::error::BuildError;
 use crate::build::javascript::names::unreadable_names;
 use crate::build::source::Source;
@@ -74,6 +74,7 @@ impl Description {
         let all = functions(world);
         let mut parts: Vec<String> = all.iter().flat_map(|function| uncarried(function, resolve)).collect();
         parts.extend(unreadable_names(world));
+        parts.extend(labels(world));
         if !parts.is_empty() {
             return Err(BuildError::Unsupported { module: source.name.clone(), language: "JavaScript", parts });
         }

@@ -1,5 +1,4 @@
-//! Finds names that componentize-js can't parse: those with a word that begins with a digit, such as `needs-2fa`, and labels for an
-//! interface of a package, such as `import primary: ns:pkg/text;`.
+//! Finds names that componentize-js can't parse: those with a word that begins with a digit, such as `needs-2fa`.
 
 use wit_parser::{Function, InterfaceId, Resolve, TypeDefKind, TypeId, WorldItem, WorldKey};
 
@@ -38,12 +37,7 @@ impl Found {
     fn interface(&mut self, resolve: &Resolve, key: &WorldKey, id: InterfaceId, place: &str) {
         let interface = &resolve.interfaces[id];
         match key {
-            WorldKey::Name(label) => {
-                self.name(label, "interface", "the world");
-                if let Some(own) = resolve.id_of(id) {
-                    self.0.push(format!("`{label}` of the world is a label for the interface `{own}`"));
-                }
-            }
+            WorldKey::Name(label) => self.name(label, "interface", "the world"),
             WorldKey::Interface(_) => {
                 let quoted = format!("`{place}`");
                 if let Some(package) = interface.package {

@@ -2,12 +2,12 @@
 //!
 //! npm installs them once for each user and set of versions. Modules need none of them in their own `package.json`.
 
-use std::fs::{self, File};
-use std::io;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::build::Event;
+use crate::build::cache::{self, short};
 use crate::build::error::BuildError;
 use crate::build::process::step;
 use crate::build::source::Source;
@@ -41,16 +41,13 @@ pub(super) fn ready(
     help: &'static str,
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<PathBuf, BuildError> {
-    let cache = cache(workspace);
-    let folder = cache.join(format!("javascript-{}", short(&Digest::of(LOCK.as_bytes()))));
+    let folder = cache::folder(workspace).join(format!("javascript-{}", short(&Digest::of(LOCK.as_bytes()))));
     let unwritable = |path: &Path| {
         let path = path.to_owned();
         move |error| BuildError::unwritable(&path, error)
     };
-    fs::create_dir_all(&cache).map_err(unwritable(&cache))?;
     // Concurrent builds wait here until one has installed the programs.
-    let lock = folder.with_added_extension("lock");
-    let held = File::create(&lock).and_then(|file| file.lock().map(|()| file)).map_err(unwritable(&lock))?;
+    let held = cache::lock(&folder)?;
     if !folder.join(INSTALLED).is_file() {
         install(source, &folder, help, listener)?;
     }
@@ -72,8 +69,8 @@ fn install(
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<(), BuildError> {
     let aside = folder.with_added_extension("part");
-    let prepared = remove(folder)
-        .and_then(|()| remove(&aside))
+    let prepared = cache::remove(folder)
+        .and_then(|()| cache::remove(&aside))
         .and_then(|()| fs::create_dir_all(&aside))
         .and_then(|()| fs::write(aside.join("package.json"), PACKAGE))
         .and_then(|()| fs::write(aside.join("package-lock.json"), LOCK));
@@ -84,22 +81,4 @@ fn install(
     command.current_dir(&aside).args(arguments);
     step(source, command, format!("npm {} (componentize-js and esbuild)", arguments.join(" ")), help, listener)?;
     fs::rename(&aside, folder).map_err(|error| BuildError::unwritable(folder, error))
-}
-
-fn remove(folder: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Returns the user's cache folder, or the workspace's `target` folder if the user has none.
-fn cache(workspace: &Path) -> PathBuf {
-    let named = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let user = named("XDG_CACHE_HOME").or_else(|| named("HOME").map(|home| home.join(".cache")));
-    user.map_or_else(|| workspace.join("target"), |cache| cache.join("watertight"))
-}
-
-fn short(digest: &Digest) -> String {
-    digest.to_string().trim_start_matches("sha256:").chars().take(12).collect()
 }
