@@ -1,5 +1,5 @@
 //! Tests of modules in other languages than Rust: the real binary builds them, they pass the suite of their contract, and builds in all
-//! languages can use the same database. They need Go, and Node.js with npm; `make test` installs them if they are missing.
+//! languages can use the same database. They need Go, Node.js with npm, and Python; `make test` installs the first two if they are missing.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -17,8 +17,12 @@ use watertight_testkit::host;
 use watertight_testkit::paths::repository;
 
 /// The builds of the shop's notifications module, each with its language.
-const BUILDS: [(&str, &str); 3] =
-    [("notifications", "rust"), ("notifications-go", "go"), ("notifications-js", "javascript")];
+const BUILDS: [(&str, &str); 4] = [
+    ("notifications", "rust"),
+    ("notifications-go", "go"),
+    ("notifications-js", "javascript"),
+    ("notifications-py", "python"),
+];
 
 /// Runs `watertight` with these arguments on the shop.
 fn watertight(arguments: &[&str]) -> CommandOutput {
@@ -26,9 +30,9 @@ fn watertight(arguments: &[&str]) -> CommandOutput {
 }
 
 /// Returns the component file of each build in [`BUILDS`]. They are built once; after `make`, they are already there.
-fn components() -> [PathBuf; 3] {
+fn components() -> [PathBuf; BUILDS.len()] {
     static BUILT: LazyLock<()> = LazyLock::new(|| {
-        watertight(&["build", "notifications", "notifications-go", "notifications-js"]).expect(0);
+        watertight(&[&["build"], &BUILDS.map(|(name, _)| name)[..]].concat()).expect(0);
     });
     LazyLock::force(&BUILT);
     BUILDS.map(|(name, _)| repository().join("target/components").join(name).with_added_extension("wasm"))
@@ -186,9 +190,11 @@ fn what_one_build_wrote_another_reads() {
     // One build continues the pages that another began.
     let first = call(&apps[1], "list-notifications", &[json!("Zoë 🦀"), json!(1)]);
     let second = call(&apps[2], "list-notifications", &[json!("Zoë 🦀"), json!(1), first["next"].clone()]);
-    let third = call(&apps[0], "list-notifications", &[json!("Zoë 🦀"), json!(1), second["next"].clone()]);
-    assert_eq!(json!([first["items"][0], second["items"][0], third["items"][0]]), json!(told));
-    assert_eq!(third["next"], Value::Null);
+    let third = call(&apps[3], "list-notifications", &[json!("Zoë 🦀"), json!(1), second["next"].clone()]);
+    let last = call(&apps[0], "list-notifications", &[json!("Zoë 🦀"), json!(1), third["next"].clone()]);
+    let items = [first, second, third, last.clone()].map(|page| page["items"][0].clone());
+    assert_eq!(json!(items), json!(told));
+    assert_eq!(last["next"], Value::Null);
 }
 
 #[test]
@@ -196,6 +202,7 @@ fn a_missing_toolchain_is_told() {
     for (build, program, help) in [
         ("notifications-go", "`go` can't be started", "help: install Go 1.25 or newer"),
         ("notifications-js", "`node` can't be started", "help: install Node.js 20 or newer"),
+        ("notifications-py", "`python3` can't be started", "help: install Python 3.9 or newer with venv and pip"),
     ] {
         let mut command = host::binary();
         command.args(["build", build, "--app"]).arg(repository()).env("PATH", "/nowhere");

@@ -7,4 +7,5 @@ mod ambient;
 mod exact;
 mod fails;
 mod refused;
+mod table;
 mod workspace;

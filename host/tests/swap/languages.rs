@@ -1,4 +1,4 @@
-//! Tests swaps of one module through builds in three languages while orders are placed. No request may fail.
+//! Tests swaps of one module through builds in four languages while orders are placed. No request may fail.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use watertight_testkit::wire::{get, once};
 
 use crate::shop::customers;
 
-/// The number of requests per second. It is low because the host compiles a JavaScript engine on the same cores in the meantime.
+/// The number of requests per second. It is low because the host compiles interpreters on the same cores in the meantime.
 const RATE: f64 = 50.0;
 
 /// Returns the number of notifications that a customer got from all builds together.
@@ -22,14 +22,18 @@ fn told(host: &host::Host) -> usize {
 }
 
 #[test]
-fn notifications_goes_through_three_languages_while_orders_are_placed() {
+fn notifications_goes_through_four_languages_while_orders_are_placed() {
     let app = host::copy_of_shop("");
     let host = Launch::app(app.path()).start();
     let operator = Operator::of(&host);
     let load = Load::start(host.listen(), RATE, customers(&host)).unwrap();
     let mut before = told(&host);
-    for (name, language) in [("notifications-go", "go"), ("notifications-js", "javascript"), ("notifications", "rust")]
-    {
+    for (name, language) in [
+        ("notifications-go", "go"),
+        ("notifications-js", "javascript"),
+        ("notifications-py", "python"),
+        ("notifications", "rust"),
+    ] {
         operator.swapped("notifications", &std::fs::read(host::component(name)).unwrap());
         let modules = operator.get("/modules");
         let build = modules["modules"].as_array().unwrap().iter().find(|module| module["name"] == "notifications");
@@ -46,8 +50,8 @@ fn notifications_goes_through_three_languages_while_orders_are_placed() {
     assert!(run.broken.is_empty(), "{:?}", run.broken);
     assert!(run.wrong().is_empty(), "{:?}", run.unexpected);
     let answered: BTreeSet<u64> = run.answers.iter().map(|answer| answer.generation).collect();
-    assert_eq!(answered, (1..=4).collect());
+    assert_eq!(answered, (1..=5).collect());
     let published: Vec<Value> =
         operator.generations()["generations"].as_array().unwrap().iter().map(|one| one["cause"].clone()).collect();
-    assert_eq!(published, [json!("run"), json!("swap"), json!("swap"), json!("swap")]);
+    assert_eq!(published, [json!("run"), json!("swap"), json!("swap"), json!("swap"), json!("swap")]);
 }

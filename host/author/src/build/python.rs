@@ -1,9 +1,9 @@
 //! Makes components of Python modules. componentize-py runs the module's top level in a WebAssembly build of CPython, and saves the
 //! interpreter with everything that was loaded.
 //!
-//! A copy of the module's sources is what the interpreter sees, so no test, virtual environment or cache becomes part of a component. A guard
-//! around the exported functions reports exceptions with words, file and line. The saved interpreter has a random seed for the hashes of
-//! texts, so two builds of the same source differ in their bytes. The build therefore caches the component with the digests of all its
+//! A copy of the module's sources is what the interpreter sees, so no test, virtual environment or cache becomes part of a component. A
+//! guard around the exported functions reports exceptions with words, file and line. The saved interpreter has a random seed for the hashes
+//! of texts, so two builds of the same source differ in their bytes. The build therefore caches the component with the digests of all its
 //! inputs, and rebuilds it only if an input changes.
 
 mod project;
@@ -36,8 +36,8 @@ const OLDEST: &str = "3.9";
 const IN_COMPONENTS: &str = "3.14";
 
 /// The advice on how to install Python.
-const HELP: &str = "install Python 3.9 or newer with venv and pip, from https://www.python.org or by `apt-get install python3-venv`, or put it \
-                    on the PATH";
+const HELP: &str = "install Python 3.9 or newer with venv and pip, from https://www.python.org or by `apt-get install python3-venv`, or \
+                    put it on the PATH";
 
 /// The options of pip that keep it from asking, and from talking about itself.
 const QUIET_PIP: [&str; 3] = ["--quiet", "--disable-pip-version-check", "--no-input"];
@@ -207,8 +207,11 @@ impl Build<'_> {
             let pip: Vec<&str> = ["install"].into_iter().chain(QUIET_PIP).chain(PURE).collect();
             // pip refuses to choose for another platform than its own without a folder to install into.
             let target = self.beside("nothing");
-            let pip: Vec<String> =
-                pip.into_iter().map(str::to_owned).chain(["--target".to_owned(), target.display().to_string()]).collect();
+            let pip: Vec<String> = pip
+                .into_iter()
+                .map(str::to_owned)
+                .chain(["--target".to_owned(), target.display().to_string()])
+                .collect();
             let job = json!({"pip": pip, "dependencies": project.dependencies, "output": file});
             self.drive(tools, "pin", &job.to_string()).map_err(|error| project::pure(error, &file))?;
             let text = format!("`{}` is new: it pins the packages of `{}`. Keep it", file.display(), self.source.name);

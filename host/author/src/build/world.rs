@@ -79,7 +79,8 @@ impl World {
 
     /// Returns the text without documentation comments. A code generator that copies them into code may break on what they contain.
     pub(super) fn undocumented(&self) -> anyhow::Result<String> {
-        let package = self.resolve.worlds[self.id].package.ok_or_else(|| anyhow::Error::msg("the world has no package"))?;
+        let package =
+            self.resolve.worlds[self.id].package.ok_or_else(|| anyhow::Error::msg("the world has no package"))?;
         let others: Vec<_> = self.resolve.packages.iter().map(|(id, _)| id).filter(|id| *id != package).collect();
         let mut printer = WitPrinter::default();
         printer.emit_docs(false).print(&self.resolve, package, &others)?;

@@ -133,7 +133,7 @@ impl Walk<'_> {
         }
         let mut walk = WalkBuilder::new(folder);
         walk.standard_filters(false).parents(true).ignore(true).git_ignore(true).git_exclude(true);
-        walk.filter_entry(|entry| !is_not_a_source(entry.path()) && !is_go_binding(entry.path()));
+        walk.filter_entry(|entry| !is_not_a_source(entry.path()) && !is_binding(entry.path()));
         // A link that leads back to a parent is an error of the walk.
         for entry in walk.follow_links(true).max_depth(Some(MAX_DEPTH)).build().filter_map(Result::ok) {
             if self.found.exceeds_limit() {
@@ -189,9 +189,11 @@ pub(super) fn is_not_a_source(path: &Path) -> bool {
     MATCHER.matched(name, false).is_ignore() || name == "target" && path.join("CACHEDIR.TAG").exists()
 }
 
-/// Whether this is code that the generator of bindings for Go writes beside the sources.
-fn is_go_binding(path: &Path) -> bool {
-    path.ends_with("wit_bindings.go") || path.ends_with("bindings") && path.with_file_name("go.mod").exists()
+/// Whether this is code that a generator of bindings writes beside the sources, in Go or Python.
+fn is_binding(path: &Path) -> bool {
+    let beside = ["go.mod", "pyproject.toml"];
+    path.ends_with("wit_bindings.go")
+        || path.ends_with("bindings") && beside.iter().any(|manifest| path.with_file_name(manifest).exists())
 }
 
 #[cfg(test)]
@@ -298,7 +300,8 @@ mod tests {
         let mut place = Place::new();
         place.write("target/a.rs", "a folder of that name");
         place.write("go.mod", "");
-        assert_eq!(place.changed().len(), 2);
+        place.write("py/pyproject.toml", "");
+        assert_eq!(place.changed().len(), 3);
         for name in [
             ".git/index",
             ".lib.rs.swp",
@@ -308,6 +311,7 @@ mod tests {
             ".#lib.rs",
             "node_modules/a.js",
             "bindings/main.go",
+            "py/bindings/wit_world/__init__.py",
             "built/target/CACHEDIR.TAG",
             "built/target/a",
             ".watertight-dev/data/a.db",

@@ -1,7 +1,7 @@
 """The rules of payments.
 
-Each step is one statement that checks the status and changes it. If requests race, one of them takes the step and the others see its result.
-A key belongs to one kind of step: the same text may name an authorization and a capture.
+Each step is one statement that checks the status and changes it. If requests race, one of them takes the step and the others see its
+result. A key belongs to one kind of step: the same text may name an authorization and a capture.
 """
 
 import logging

@@ -43,7 +43,9 @@ class Answer:
         return notation.loads(self.body)
 
 
-def request(method: str, url: str, *, headers=None, body: bytes = b"", json=None, timeout: float = 10.0, max_body: int = MAX_BODY) -> Answer:
+def request(
+    method: str, url: str, *, headers=None, body: bytes = b"", json=None, timeout: float = 10.0, max_body: int = MAX_BODY
+) -> Answer:
     """Sends a request, and returns the answer with its body. `timeout` is in seconds, for the connection and for each wait."""
     types, handler = _imported("types"), _imported("outgoing_handler")
     from componentize_py_types import Err, Ok

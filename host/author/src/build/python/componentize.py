@@ -58,9 +58,9 @@ def run(arguments, job):
 
 
 def told(text, names):
-    """Returns an error of componentize-py as the author of the module can use it: without the program's own stack, and with the author's paths."""
+    """Returns an error of componentize-py without the program's own stack, and with the author's paths."""
     text = re.split(r"\n\n(?:Caused by|Stack backtrace):", text)[0].strip()
-    refused = re.search(r"^(?:\w+\.)?Refused: ", text, re.MULTILINE)
+    refused = re.search(r"^(?:\w+\.)?_Refused: ", text, re.MULTILINE)
     if refused:
         return text[refused.end():]
 
@@ -72,7 +72,7 @@ def told(text, names):
     for line in text.splitlines():
         if not line.startswith("    "):
             # Frames of the code around the module, and of Python's import system.
-            is_skipped = re.match(r'  File "(<frozen importlib|/\d+/watertight_component\.py|/python/.*/importlib/)', line)
+            is_skipped = re.match(r'  File "(<frozen importlib|/\d+/watertight_component\.py|/python/(?:.*/)?importlib/)', line)
         if not is_skipped:
             kept.append(re.sub(r"/(\d+)(/[^\s\"']*\.py)", path, line))
     return "\n".join(kept)

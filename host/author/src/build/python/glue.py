@@ -1,7 +1,7 @@
 """The component's outermost code. componentize-py looks for the exports here.
 
-It loads the module's own code, checks that every export is there, and puts a guard around each exported function: an exception that is not
-the contract's error is reported with words, file and line. Everything above the guards runs once, at build time; the instance that results is
+It loads the module's own code, checks that every export is there, and puts a guard around each exported function: an exception that is
+not the contract's error is reported with words, file and line. Everything above the guards runs once, at build time; the instance that results is
 saved, and every instance of the component begins with it.
 """
 
@@ -9,13 +9,14 @@ import codecs
 import importlib
 import inspect
 import os
+import pkgutil
 import random
 import sys
 import types
 import typing
 
 import componentize_py_types
-import wit_world
+import wit_world.imports
 import watertight_settings as settings
 from wit_world.imports import watertight_failure as failure
 
@@ -33,12 +34,12 @@ MAX_FRAMES = 12
 MAX_CAUSES = 4
 
 MISSING = (
-    "is not in the component, which has what was loaded when it was built: import it at the top level of a file, or name it in `preload` of "
-    "`[tool.watertight]` in pyproject.toml"
+    "is not in the component, which has what was loaded when it was built: import it at the top level of a file, or name it in `preload` "
+    "of `[tool.watertight]` in pyproject.toml"
 )
 
 
-class Refused(Exception):
+class _Refused(Exception):
     """The reason why the module can't become a component. The build shows the words without a traceback."""
 
 
@@ -47,13 +48,15 @@ def main():
     for name in PRELOADED:
         importlib.import_module(name)
     before = random.getstate()
-    with Randomness():
+    with _Randomness():
         component = importlib.import_module(settings.COMPONENT)
         for name in settings.PRELOAD:
             importlib.import_module(name)
         load_what_functions_import()
+        for interface in pkgutil.iter_modules(wit_world.imports.__path__):
+            importlib.import_module(f"wit_world.imports.{interface.name}")
     if random.getstate() != before:
-        raise Refused(
+        raise _Refused(
             "numbers were drawn from `random` at the top level of a file: every instance would have the same. Draw them in a function"
         )
     import wit_world.exports as exports
@@ -67,13 +70,16 @@ def main():
                     module_of(name).__dict__.setdefault(resource, exported(component, resource, protocol))
     if functions_of(wit_world.WitWorld):
         globals()["WitWorld"] = exported(component, "WitWorld", wit_world.WitWorld)
-    sys.meta_path.append(Missing)
+    for name, value in list(vars(component).items()):
+        # componentize-py has no protocol for an interface that stands in the world itself, and looks for its class all the same.
+        if isinstance(value, type):
+            globals().setdefault(name, value)
+    sys.meta_path.append(_Missing)
     codecs.register(missing_codec)
-    # What the guards report is not printed as well.
-    sys.excepthook = lambda *_: None
+    sys.excepthook = unguarded
 
 
-class Randomness:
+class _Randomness:
     """Refuses random seeds while the module's code loads: they would be the same in every instance."""
 
     def __enter__(self):
@@ -110,7 +116,7 @@ def load_what_functions_import():
                     pass
 
 
-class Missing:
+class _Missing:
     """The last of the import system: says why a module can't be imported at run time."""
 
     @staticmethod
@@ -144,17 +150,18 @@ def exported(component, name, protocol):
     place = f"`{settings.COMPONENT}`"
     functions = functions_of(protocol)
     if not isinstance(found, type):
-        raise Refused(
+        raise _Refused(
             f"{place} has no class `{name}`, which the world exports: `class {name}:` with {', '.join(f'`{one}`' for one in functions)}"
         )
     for function, declared in functions.items():
         bases = (base for base in found.__mro__ if function in vars(base) and base not in (protocol, object))
         own = next((vars(base)[function] for base in bases), None)
         if own is None:
-            raise Refused(f"the class `{name}` of {place} has no function `{function}`, which the world exports")
+            raise _Refused(f"the class `{name}` of {place} has no function `{function}`, which the world exports")
         label = name if function == "__init__" else f"{name}.{function}"
         setattr(found, function, guard(label, own, declared))
-    return found
+    # The protocol has what starts an asynchronous function.
+    return found if protocol in found.__mro__ else types.new_class(name, (found, protocol))
 
 
 def guard(label, own, declared):
@@ -182,8 +189,24 @@ def guard(label, own, declared):
     return call_async if inspect.iscoroutinefunction(own) else call
 
 
+def unguarded(kind, error, trace):
+    """Tells of an exception that componentize-py met itself."""
+    if "PYTHONHOME" in os.environ:
+        # At build time.
+        sys.__excepthook__(kind, error, trace)
+    else:
+        report("the component", error)
+
+
+reported = None
+
+
 def report(label, error):
-    """Reports an exception: its words, those of its causes, and the functions that it passed."""
+    """Reports an exception, once: its words, those of its causes, and the functions that it passed."""
+    global reported
+    if error is reported:
+        return
+    reported = error
     words, place = told(error)
     cause = error
     for _ in range(MAX_CAUSES):
@@ -199,7 +222,7 @@ def told(error):
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        if code.co_filename != __file__:
+        if code.co_filename != __file__ and not code.co_filename.startswith("<frozen "):
             frames.append((code.co_qualname, shown(code.co_filename), trace.tb_lineno))
         trace = trace.tb_next
     frames.reverse()

@@ -66,11 +66,13 @@ impl Project {
         let path = folder.join("pyproject.toml");
         let text = fs::read_to_string(&path).map_err(|error| BuildError::unreadable(&path, error))?;
         let wrong = |message: String| BuildError::Manifest { path: path.clone(), message };
-        let manifest: Manifest = toml::from_str(&text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
+        let manifest: Manifest =
+            toml::from_str(&text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
         let settings = manifest.tool.and_then(|tool| tool.watertight);
         let settings = settings.unwrap_or(Settings { component: component(), path: Vec::new(), preload: Vec::new() });
         let file = settings.component.replace('.', "/");
-        if !folder.join(&file).with_added_extension("py").is_file() && !folder.join(&file).join("__init__.py").is_file() {
+        if !folder.join(&file).with_added_extension("py").is_file() && !folder.join(&file).join("__init__.py").is_file()
+        {
             let name = &settings.component;
             return Err(wrong(format!(
                 "there is no file `{file}.py` for the Python module `{name}`, which has the classes of the world's exports (`component` of \
@@ -80,7 +82,11 @@ impl Project {
         let mut folders = Vec::with_capacity(settings.path.len());
         for name in &settings.path {
             let found = folder.join(name).canonicalize().ok().filter(|path| path.is_dir());
-            folders.push(found.ok_or_else(|| wrong(format!("`path` of `[tool.watertight]` names `{name}`, which is no folder")))?);
+            folders.push(
+                found.ok_or_else(|| {
+                    wrong(format!("`path` of `[tool.watertight]` names `{name}`, which is no folder"))
+                })?,
+            );
         }
         let dependencies = manifest.project.map(|project| project.dependencies).unwrap_or_default();
         Ok(Self {
@@ -98,12 +104,16 @@ impl Project {
         let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
         let pinned: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("--hash")).collect();
         if let Some(open) = pinned.iter().find(|line| !line.contains("==")) {
-            return wrong(format!("`{open}` pins no version: write `NAME==VERSION`, or remove the file to have it written anew"));
+            return wrong(format!(
+                "`{open}` pins no version: write `NAME==VERSION`, or remove the file to have it written anew"
+            ));
         }
         for needed in &self.dependencies {
             let name = package(needed);
             if !pinned.iter().any(|line| package(line) == name) {
-                return wrong(format!("`{name}` of `pyproject.toml` is missing: remove the file to have it written anew"));
+                return wrong(format!(
+                    "`{name}` of `pyproject.toml` is missing: remove the file to have it written anew"
+                ));
             }
         }
         Ok(())
