@@ -74,12 +74,12 @@ async fn exceptions_are_logged_with_words_file_and_line(host: &Host) {
         assert_eq!(ask(host, "one/fails.fail", &json!([how])).await, body);
     }
     for (function, how, parts) in [
-        ("fail", "error", &["Fails.fail: ValueError: words that somebody reads", "error (component.py:22)"][..]),
-        ("fail", "own", &["Refusal: of a class of its own", "own (component.py:26)"]),
+        ("fail", "error", &["Fails.fail: ValueError: words that somebody reads", "error (component.py:23)"][..]),
+        ("fail", "own", &["Refusal: of a class of its own", "own (component.py:27)"]),
         ("fail", "deep", &["LookupError: from another file", "deeper (deeper.py:2)", "Fails.fail (component.py:"]),
-        ("fail", "recursion", &["RecursionError: maximum recursion depth exceeded", "<lambda> (component.py:48)"]),
-        ("fail", "json", &["JSONDecodeError: Expecting property name", "<lambda> (component.py:49)"]),
-        ("fail", "cause", &["Refusal: with a cause", "caused by KeyError: 'missing'", "cause (component.py:33)"]),
+        ("fail", "recursion", &["RecursionError: maximum recursion depth exceeded", "<lambda> (component.py:49)"]),
+        ("fail", "json", &["JSONDecodeError: Expecting property name", "<lambda> (component.py:50)"]),
+        ("fail", "cause", &["Refusal: with a cause", "caused by KeyError: 'missing'", "cause (component.py:34)"]),
         ("fail", "exit", &["SystemExit: it leaves", "exit_ (component.py:"]),
         ("plain", "bad", &["Fails.plain: Err: the contract's function has no error", "the contract knows this"]),
         ("plain", "result", &["'int' object is not an instance of 'str'"]),

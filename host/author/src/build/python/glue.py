@@ -91,13 +91,21 @@ class _Randomness:
                 refused()
             self.seed(generator, a, version)
 
-        def refused(*_):
+        def urandom(size):
+            # A file may keep this function: `from os import urandom`.
+            if self.is_loading:
+                refused()
+            return self.urandom(size)
+
+        def refused():
             raise RuntimeError("random numbers at the top level of a file would be the same in every instance: draw them in a function")
 
+        self.is_loading = True
         random.Random.seed = seed
-        os.urandom = random._urandom = refused
+        os.urandom = random._urandom = urandom
 
     def __exit__(self, *_):
+        self.is_loading = False
         random.Random.seed = self.seed
         os.urandom = random._urandom = self.urandom
 

@@ -6,6 +6,7 @@ import time
 import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
+from os import urandom
 
 from componentize_py_types import Err, Ok
 from wit_world.exports import fails as contract
@@ -99,7 +100,7 @@ class Ambient:
         return random.random()
 
     def bytes(self, count):
-        return secrets.token_bytes(count)
+        return secrets.token_bytes(count // 2) + urandom(count - count // 2)
 
     def now(self):
         return time.time() * 1000
