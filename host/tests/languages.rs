@@ -1,5 +1,6 @@
 //! Tests of modules in other languages than Rust: the real binary builds them, they pass the suite of their contract, and builds in all
-//! languages can use the same database. They need Go, Node.js with npm, and Python; `make test` installs the first two if they are missing.
+//! languages can use the same database. They need Go, Node.js with npm, Python with venv, and Zig or pip; `make test` installs them if they
+//! are missing.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -17,11 +18,13 @@ use watertight_testkit::host;
 use watertight_testkit::paths::repository;
 
 /// The builds of the shop's notifications module, each with its language.
-const BUILDS: [(&str, &str); 4] = [
+const BUILDS: [(&str, &str); 6] = [
     ("notifications", "rust"),
     ("notifications-go", "go"),
     ("notifications-js", "javascript"),
     ("notifications-py", "python"),
+    ("notifications-ts", "typescript"),
+    ("notifications-c", "c"),
 ];
 
 /// Runs `watertight` with these arguments on the shop.
@@ -32,7 +35,7 @@ fn watertight(arguments: &[&str]) -> CommandOutput {
 /// Returns the component file of each build in [`BUILDS`]. They are built once; after `make`, they are already there.
 fn components() -> [PathBuf; BUILDS.len()] {
     static BUILT: LazyLock<()> = LazyLock::new(|| {
-        watertight(&[&["build"], &BUILDS.map(|(name, _)| name)[..]].concat()).expect(0);
+        watertight(&[&["build"][..], &BUILDS.map(|(name, _)| name)].concat()).expect(0);
     });
     LazyLock::force(&BUILT);
     BUILDS.map(|(name, _)| repository().join("target/components").join(name).with_added_extension("wasm"))
@@ -188,13 +191,13 @@ fn what_one_build_wrote_another_reads() {
         }
     }
     // One build continues the pages that another began.
-    let first = call(&apps[1], "list-notifications", &[json!("Zoë 🦀"), json!(1)]);
-    let second = call(&apps[2], "list-notifications", &[json!("Zoë 🦀"), json!(1), first["next"].clone()]);
-    let third = call(&apps[3], "list-notifications", &[json!("Zoë 🦀"), json!(1), second["next"].clone()]);
-    let last = call(&apps[0], "list-notifications", &[json!("Zoë 🦀"), json!(1), third["next"].clone()]);
-    let items = [first, second, third, last.clone()].map(|page| page["items"][0].clone());
-    assert_eq!(json!(items), json!(told));
-    assert_eq!(last["next"], Value::Null);
+    let (mut listed, mut next) = (Vec::new(), Value::Null);
+    for app in apps.iter().skip(1).chain(&apps[..1]) {
+        let page = call(app, "list-notifications", &[json!("Zoë 🦀"), json!(1), next]);
+        listed.push(page["items"][0].clone());
+        next = page["next"].clone();
+    }
+    assert_eq!((listed, next), (told, Value::Null));
 }
 
 #[test]
@@ -203,9 +206,13 @@ fn a_missing_toolchain_is_told() {
         ("notifications-go", "`go` can't be started", "help: install Go 1.25 or newer"),
         ("notifications-js", "`node` can't be started", "help: install Node.js 20 or newer"),
         ("notifications-py", "`python3` can't be started", "help: install Python 3.9 or newer with venv and pip"),
+        ("notifications-ts", "`node` can't be started", "help: install Node.js 20 or newer"),
+        ("notifications-c", "`python3` can't be started", "help: install Zig 0.14 or newer"),
     ] {
         let mut command = host::binary();
+        let cache = host::folder();
         command.args(["build", build, "--app"]).arg(repository()).env("PATH", "/nowhere");
+        command.env("XDG_CACHE_HOME", cache.path()).env_remove("WASI_SDK_PATH");
         let said = run(&mut command).expect(1);
         assert!(said.err.contains(program) && said.err.contains(help), "{}", said.err);
     }

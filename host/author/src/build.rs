@@ -1,9 +1,11 @@
 //! `watertight build`: compiles a module's folder into one component file with the toolchain of its language.
 //!
 //! A build reads the folder, compiles its code, makes a component of it, and embeds the custom section that has the module's name,
-//! migrations and documentation. Rust and Go builds are reproducible: the same source gives the same bytes. Nothing is printed here; the
+//! migrations and documentation. Rust, Go and C builds are reproducible: the same source gives the same bytes. Nothing is printed here; the
 //! caller's listener gets every step.
 
+mod bindings;
+mod c;
 mod cache;
 mod cargo;
 mod contract;
@@ -12,9 +14,11 @@ mod error;
 mod go;
 mod inputs;
 mod javascript;
+mod prebuilt;
 mod process;
 mod python;
 mod source;
+pub(crate) mod stub;
 mod world;
 
 use std::fs;
@@ -23,14 +27,19 @@ use std::path::{Path, PathBuf};
 
 use wit_component::ComponentEncoder;
 
+pub(crate) use contract::{camel, upper_camel};
 use documentation::Documentation;
+pub(crate) use documentation::{folders_in, wit_files};
 pub use error::{BuildError, BuildErrors};
 pub use inputs::{Inputs, Packages, inputs};
+pub use prebuilt::{Prebuilt, embed};
 pub use source::Language;
 use source::Source;
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES, ModuleSection};
 use watertight_component::shape;
 use watertight_model::ids::{Digest, ModuleName};
+use watertight_model::migration::Migration;
+pub(crate) use world::{Available, World, available, needed};
 
 /// The settings of a build.
 #[derive(Debug, Clone)]
@@ -137,10 +146,18 @@ pub fn build(
                 None => continue,
             },
             Language::Go => go::compile(source, &options.workspace, options.profile.keeps_names(), listener),
-            Language::JavaScript => javascript::compile(source, &options.workspace, listener),
+            Language::JavaScript | Language::TypeScript => javascript::compile(source, &options.workspace, listener),
             Language::Python => python::compile(source, &options.workspace, listener),
+            Language::C => c::compile(source, &options.workspace, options.profile.keeps_names(), listener),
         };
-        match compiled.and_then(|component| finish(source, component, &documentation, options, listener)) {
+        let documentation = documentation.with(&source.folder.join("wit"), listener);
+        let content = Content {
+            name: &source.name,
+            language: source.language.as_str(),
+            migrations: source.migrations.clone(),
+            documentation: documentation.into_owned(),
+        };
+        match compiled.and_then(|component| finish(content, component, options)) {
             Ok(module) => {
                 listener(Event::Built(&module));
                 built.push(module);
@@ -151,25 +168,46 @@ pub fn build(
     BuildErrors::or(errors, built)
 }
 
+/// Checks that a language can carry a world, before the module in `folder` has any code.
+///
+/// # Errors
+///
+/// [`BuildError::Unsupported`] with every function and type that it can't carry.
+pub(crate) fn check_world(
+    language: Language,
+    name: &ModuleName,
+    folder: &Path,
+    world: &World,
+) -> Result<(), BuildError> {
+    let source = Source { name: name.clone(), folder: folder.to_owned(), language, migrations: Vec::new() };
+    match language {
+        Language::Rust => Ok(()),
+        Language::Go => go::check_contract(&source, world),
+        Language::JavaScript | Language::TypeScript => javascript::check_contract(&source, world),
+        Language::Python => python::check_contract(&source, world),
+        Language::C => c::check_contract(&source, world),
+    }
+}
+
+/// What a component carries besides its code.
+struct Content<'a> {
+    name: &'a ModuleName,
+    language: &'a str,
+    migrations: Vec<Migration>,
+    documentation: Documentation,
+}
+
 /// Embeds the custom section with the module's name, migrations and documentation into a component, and writes the component file.
-fn finish(
-    source: &Source,
-    mut component: Vec<u8>,
-    documentation: &Documentation,
-    options: &Options,
-    listener: &(dyn Fn(Event<'_>) + Sync),
-) -> Result<Built, BuildError> {
-    let name = &source.name;
+fn finish(content: Content<'_>, mut component: Vec<u8>, options: &Options) -> Result<Built, BuildError> {
+    let Content { name, language, migrations, documentation } = content;
     let not_ours = |error| BuildError::Encode { module: name.clone(), source: Box::new(error) };
     let shape = shape::read(&component).map_err(not_ours)?;
     if shape.exports.is_empty() {
         return Err(BuildError::NoExports { module: name.clone() });
     }
-    let docs = documentation.with(&source.folder.join("wit"), listener).of(shape.exports.keys());
+    let docs = documentation.of(shape.exports.keys());
     let section = |error| BuildError::Section { module: name.clone(), source: error };
-    let embedded =
-        ModuleSection::new(&component, name.clone(), source.language.as_str(), source.migrations.clone(), docs)
-            .map_err(section)?;
+    let embedded = ModuleSection::new(&component, name.clone(), language, migrations, docs).map_err(section)?;
     embedded.append_to(&mut component).map_err(section)?;
     if component.len() as u64 > MAX_COMPONENT_BYTES {
         return Err(BuildError::TooLarge { module: name.clone(), size: component.len() as u64 });
@@ -200,7 +238,7 @@ fn encode(source: &Source, core: &Path) -> Result<Vec<u8>, BuildError> {
 
 /// Writes a file under a temporary name and renames it, so that readers never see a partial file. Returns false if the file has these
 /// bytes already.
-fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(false);
     }

@@ -3,11 +3,11 @@
 //! Every build of a module that exports the contract must pass, in any language. Each case runs on its own state, with the real
 //! migrations, databases and compartments of the part of the application that the module needs. `wit/README.md` describes the format.
 
-mod expect;
 mod read;
 mod run;
+mod variant;
 
-pub use expect::Difference;
+pub use crate::expect::Difference;
 pub use read::{Case, Step, Suite, SuiteError, find};
 pub use run::{CaseReport, Failure, ModuleUnderTest, Report, RunError};
 

@@ -23,7 +23,7 @@ use watertight_control::state::StateFolder;
 use watertight_model::config::{self, Overrides};
 use watertight_runtime::link::{Composition, compose};
 use watertight_runtime::runtime::{Generation, Target};
-use watertight_runtime::store::CallContext;
+use watertight_store::CallContext;
 use watertight_testkit::bench;
 use watertight_testkit::bench::compare::{Pairs, in_turns};
 use watertight_testkit::bench::cores::Cores;

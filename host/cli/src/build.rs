@@ -1,7 +1,7 @@
 //! `build`: builds modules from source to components, and shows progress.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -9,12 +9,20 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::installed::overrides;
 use super::{BuildArguments, output};
-use watertight_author::build::{Built, Event, Options, Profile, build as build_modules};
+use watertight_author::build::{self, Built, Event, Options, Prebuilt, Profile, build as build_modules};
 use watertight_model::config::{self, AppConfig, ComponentSource};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::list_names;
 
 pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
+    if let (Some(name), Some(language)) = (&arguments.name, &arguments.language) {
+        return embed(arguments, name, language);
+    }
+    if let Some(file) = arguments.modules.iter().find(|name| is_component_file(name)) {
+        anyhow::bail!(
+            "`{file}` is a component file: say which module it becomes, with `--name NAME --language LANGUAGE`"
+        );
+    }
     // Routes are not read: they may be written only after the build.
     let config = config::load_manifest(&arguments.application.app, &overrides())?;
     let folders = folders(&config, &arguments.modules)?;
@@ -25,6 +33,52 @@ pub(super) fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
         output::print_json(&built)?;
     }
     Ok(())
+}
+
+fn is_component_file(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "wasm")
+}
+
+/// Puts name, language and migrations into a copy of a component file.
+fn embed(arguments: &BuildArguments, name: &ModuleName, language: &str) -> anyhow::Result<()> {
+    let [file] = arguments.modules.as_slice() else {
+        anyhow::bail!("`--name` needs exactly one component file");
+    };
+    let prebuilt = Prebuilt {
+        file: file.into(),
+        name: name.clone(),
+        language: language.to_owned(),
+        migrations: arguments.migrations.clone(),
+    };
+    let workspace = match config::load_manifest(&arguments.application.app, &overrides()) {
+        Ok(config) => config.workspace,
+        // With a folder of its own for the result, no application is needed.
+        Err(_) if arguments.out.is_some() => arguments.application.app.clone(),
+        Err(problems) => return Err(problems.into()),
+    };
+    let options = Options { out: arguments.out.clone(), ..Options::of(workspace) };
+    let built = build::embed(&prebuilt, &options, &|event| {
+        if let Event::Warning(text) = event {
+            output::say(&format!("  warning: {text}"));
+        }
+    });
+    let built = built.map_err(|error| {
+        let help = error.help().map(|help| format!("\n  help: {help}")).unwrap_or_default();
+        let causes: Vec<String> = anyhow::Error::from(error).chain().map(ToString::to_string).collect();
+        anyhow::anyhow!("{}{help}", causes.join(": "))
+    })?;
+    output::done(&line(&built));
+    if arguments.json {
+        output::print_json(&[built])?;
+    }
+    Ok(())
+}
+
+/// Returns the line that names a finished component.
+fn line(built: &Built) -> String {
+    let change = if built.changed { "" } else { " (unchanged)" };
+    let size = bytesize::ByteSize(built.size);
+    format!("{} build {}, {size}: {}{change}", built.name, built.build, built.path.display())
 }
 
 /// Builds the modules in these folders. Shows the tools' output and each finished component.
@@ -40,12 +94,7 @@ pub(super) fn build_with_progress(folders: &[PathBuf], options: Options) -> anyh
         }
         Event::Output(line) => bar.suspend(|| output::say(line)),
         Event::Warning(text) => bar.suspend(|| output::say(&format!("  warning: {text}"))),
-        Event::Built(built) => {
-            let change = if built.changed { "" } else { " (unchanged)" };
-            let size = bytesize::ByteSize(built.size);
-            let line = format!("{} build {}, {size}: {}{change}", built.name, built.build, built.path.display());
-            bar.suspend(|| output::done(&line));
-        }
+        Event::Built(built) => bar.suspend(|| output::done(&line(built))),
     };
     let built = build_modules(folders, &options, &listener);
     bar.finish_and_clear();

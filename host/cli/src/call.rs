@@ -9,11 +9,11 @@ use super::installed::{new_host, overrides};
 use super::serve::start_log;
 use super::{CallArguments, module_log, output, signals};
 use watertight_control::control::{StartPlan, StartSource};
+use watertight_control::invoke::{Caller, invoke};
 use watertight_control::state::StateFolder;
 use watertight_edge::admin::{CallRequest, CallResponse};
 use watertight_model::config::{AppConfig, Overrides};
-use watertight_runtime::invoke::{Caller, invoke};
-use watertight_runtime::store::ConcurrentCalls;
+use watertight_store::ConcurrentCalls;
 
 pub(super) fn call(arguments: &CallArguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

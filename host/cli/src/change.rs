@@ -1,20 +1,29 @@
 //! `swap`, `apply`, `rollback` and `generations`: change what a running host serves, and list what it has served.
 
+use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressFinish};
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 
 use super::client::{Client, HostArguments};
+use super::fake::NoFakes;
 use super::{Application, NamedApplication, output};
 use watertight_component::artifact::{self, MAX_COMPONENT_BYTES};
 use watertight_control::control::ChangeOutcome;
 use watertight_control::state::{PublishedGeneration, Requester};
-use watertight_edge::admin::{FILES_PART, Generations, RollbackRequest};
+use watertight_edge::admin::{CompilationEntry, Compilations, FILES_PART, Generations, RollbackRequest};
 use watertight_model::ids::{GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
+
+/// The time between two questions to the host what it compiles.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(500);
+/// The time after which a compilation is shown. Most take less.
+const PROGRESS_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(super) struct SwapArguments {
@@ -38,6 +47,8 @@ pub(super) struct ApplyArguments {
     host: HostArguments,
     #[command(flatten)]
     change: ChangeArguments,
+    #[command(flatten)]
+    no_fakes: NoFakes,
 }
 
 #[derive(Debug, Args)]
@@ -82,7 +93,11 @@ impl ChangeArguments {
     /// Sends the change to the host, and prints the outcome. `command` is the command that the host records as the requester.
     async fn send(&self, client: &Client, request: reqwest::RequestBuilder, command: &str) -> anyhow::Result<()> {
         let request = request.header(reqwest::header::USER_AGENT, format!("watertight {command}"));
-        let done = client.send::<ChangeOutcome>(request).await;
+        let done = tokio::select! {
+            biased;
+            done = client.send::<ChangeOutcome>(request) => done,
+            never = show_compilations(client), if !self.json => match never {},
+        };
         if self.json
             && let Some(problems) = done.as_ref().err().and_then(|error| error.downcast_ref::<Problems>())
         {
@@ -102,6 +117,30 @@ impl ChangeArguments {
             (false, false) => output::done(&format!("generation {generation} serves already")),
         }
         Ok(())
+    }
+}
+
+/// Shows which compilations the host's changes wait for, as long as it is polled.
+async fn show_compilations(client: &Client) -> Infallible {
+    let bar = ProgressBar::new_spinner().with_finish(ProgressFinish::AndClear);
+    // On a terminal, the spinner's line is replaced. Elsewhere, each compilation gets one line.
+    let is_shown = !bar.is_hidden();
+    let mut told = String::new();
+    loop {
+        tokio::time::sleep(PROGRESS_PAUSE).await;
+        // The change itself reports what is wrong with the host.
+        let asked = client.send::<Compilations>(client.request(Method::GET, "/compiling")).await;
+        let slow = |one: &CompilationEntry| u128::from(one.millis) >= PROGRESS_AFTER.as_millis();
+        let compiling = asked.ok().and_then(|answer| answer.compiling.into_iter().find(slow));
+        let Some(CompilationEntry { what, bytes, millis }) = compiling else { continue };
+        let size = bytesize::ByteSize(bytes as u64);
+        if is_shown {
+            bar.enable_steady_tick(Duration::from_millis(100));
+            bar.set_message(format!("the host compiles {what}, {size} ({} s)", millis / 1_000));
+        } else if told != what {
+            output::say(&format!("the host compiles {what}, {size}"));
+            told = what;
+        }
     }
 }
 
@@ -133,7 +172,8 @@ fn read_component(file: &Path) -> Result<Vec<u8>, Problems> {
 }
 
 pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
-    let ApplyArguments { application, host, change } = arguments;
+    let ApplyArguments { application, host, change, no_fakes } = arguments;
+    no_fakes.refuse("apply")?;
     let config = host.load(&application.app)?;
     let client = host.connect(&config.state)?;
     // The host checks the files. This command sends them as they are on the disk now.

@@ -11,6 +11,7 @@ use watertight_model::config::Overrides;
 
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
     let overrides = Overrides { state: arguments.state.clone(), ..overrides() };
+    let overrides = arguments.fakes.add_to(overrides, &arguments.application.app)?;
     let look = CheckScope { migrations: true, values: arguments.env };
     let checked = application::check_files(&arguments.application.app, &overrides, look);
     if arguments.json {
@@ -40,7 +41,8 @@ pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
 }
 
 pub(super) fn graph(arguments: &GraphArguments) -> anyhow::Result<()> {
-    let checked = application::check_files(&arguments.application.app, &overrides(), CheckScope::default())?;
+    let overrides = arguments.fakes.add_to(overrides(), &arguments.application.app)?;
+    let checked = application::check_files(&arguments.application.app, &overrides, CheckScope::default())?;
     let format = match arguments.format {
         _ if arguments.json => Format::Json,
         GraphFormat::Text => Format::Text,

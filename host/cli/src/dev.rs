@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
-use super::installed::overrides;
+use super::inherited::InheritedSockets;
+use super::installed::{install_stand_ins, overrides};
 use super::serve::{HangupAction, Signals, serve, start_log};
 use super::{DevArguments, Listeners, output};
 use watertight_author::build::{BuildError, Built, Event, Options, Profile, build};
@@ -33,19 +34,25 @@ const MAX_NAMED: usize = 3;
 const SILENT_BUILD_NOTICE: Duration = Duration::from_secs(2);
 
 pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
-    let DevArguments { application, listeners: Listeners { listen, admin, probe, admin_token }, state } = arguments;
-    let given = Overrides { listen, admin, probe, ..overrides() };
+    let DevArguments { application, listeners: Listeners { listen, admin, probe, admin_token }, state, fakes } =
+        arguments;
+    let mut given = Overrides { listen, admin, probe, ..overrides() };
     let config = config::load(&application.app, &given)?;
+    if let Some(served) = fakes.serve(&config)? {
+        given.fakes = served.components();
+        install_stand_ins(Arc::new(served));
+    }
     let state = state.unwrap_or_else(|| StateFolder::development_beside(&config.state));
     let components = config.workspace.join(COMPONENTS);
     let overrides = Overrides { state: Some(state), components: Some(components), ..given };
     let config = config::load(&application.app, &overrides)?;
     // The host logs only what an author needs; this command prints the rest in its own lines.
-    let level = format!("warn,change=error,module={}", config.log.level.as_str());
+    let level = format!("warn,change=error,compile=info,module={}", config.log.level.as_str());
     let (log, _flush) = start_log(config.log.format, &level)?;
     // Checked before the build, so that these faults do not appear only after minutes of building.
     drop(StateFolder::open_for_development(&config.state)?);
     check_addresses(&config)?;
+    fakes.announce();
 
     let sources = Sources::new(application.app.clone(), overrides.clone());
     let mut author = Author { sources: Some(sources), watcher: Watcher::new(), config, is_first: true };
@@ -63,7 +70,8 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
                 None => Ok(()),
                 Some(Ok((initial, token))) => {
                     let (author, signals) = (&mut author, Signals::install(HangupAction::Stop)?);
-                    let serving = serve(initial, token, log.clone(), begun, signals, move |control, info| {
+                    let handed = InheritedSockets::default();
+                    let serving = serve(initial, token, log.clone(), begun, signals, handed, move |control, info| {
                         author.follow(control, info, begun)
                     });
                     let served = Box::pin(serving).await;

@@ -27,7 +27,7 @@ struct Report {
     migrations: Vec<MigrationReport>,
     imports: Vec<InterfaceReport>,
     exports: Vec<InterfaceReport>,
-    /// The functions that the component's world imports directly, outside of any interface. No module and no capability can serve them.
+    /// The functions that the component's world imports directly, outside of any interface. Other modules serve them.
     imported_functions: Vec<FunctionReport>,
     /// The functions that the component's world exports directly, outside of any interface.
     exported_functions: Vec<FunctionReport>,
@@ -89,8 +89,9 @@ fn find(arguments: &InspectArguments) -> anyhow::Result<PathBuf> {
 
 fn report(artifact: &Artifact) -> Report {
     let shape = &artifact.shape;
-    let interfaces = |all: &Interfaces| all.iter().filter(|(name, _)| !name.is_world()).map(interface).collect();
-    let of_world = |all: &Interfaces| all.get(&InterfaceName::world()).map(functions).unwrap_or_default();
+    let in_world = |(name, interface): &(&InterfaceName, &Interface)| name.is_world() || interface.is_function;
+    let interfaces = |all: &Interfaces| all.iter().filter(|entry| !in_world(entry)).map(interface).collect();
+    let of_world = |all: &Interfaces| all.iter().filter(in_world).flat_map(|(_, world)| functions(world)).collect();
     let embedded = artifact.section.as_ref();
     let migration =
         |m: &watertight_model::migration::Migration| MigrationReport { name: m.name.clone(), checksum: m.checksum };
@@ -147,18 +148,13 @@ fn text(report: &Report) -> String {
     }
     let _ = writeln!(out, "  imports");
     write_interfaces(&mut out, &report.imports);
-    write_functions(
-        &mut out,
-        "    ",
-        " (a function outside of any interface: nothing can serve it)",
-        &report.imported_functions,
-    );
+    write_functions(&mut out, "    ", &report.imported_functions);
     for name in &report.other_imports {
         let _ = writeln!(out, "    {name} (neither an interface nor a function: nothing can serve it)");
     }
     let _ = writeln!(out, "  exports");
     write_interfaces(&mut out, &report.exports);
-    write_functions(&mut out, "    ", "", &report.exported_functions);
+    write_functions(&mut out, "    ", &report.exported_functions);
     for name in &report.other_exports {
         let _ = writeln!(out, "    {name} (neither an interface nor a function: nothing can reach it)");
     }
@@ -169,13 +165,13 @@ fn write_interfaces(out: &mut String, interfaces: &[InterfaceReport]) {
     for interface in interfaces {
         let implements = interface.implements.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
         let _ = writeln!(out, "    {}{implements}", interface.name);
-        write_functions(out, "      ", "", &interface.functions);
+        write_functions(out, "      ", &interface.functions);
     }
 }
 
-fn write_functions(out: &mut String, indent: &str, remark: &str, functions: &[FunctionReport]) {
+fn write_functions(out: &mut String, indent: &str, functions: &[FunctionReport]) {
     for function in functions {
-        let _ = writeln!(out, "{indent}{}: {}{remark}", function.name, function.signature);
+        let _ = writeln!(out, "{indent}{}: {}", function.name, function.signature);
         let first = function.docs.as_deref().and_then(|docs| docs.lines().next());
         if let Some(line) = first {
             let _ = writeln!(out, "{indent}  {line}");

@@ -1,14 +1,21 @@
 //! The capabilities of this process. A program has one set of them, for all commands.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 
 use watertight_control::application::Host;
 use watertight_model::config::Overrides;
-use watertight_runtime::capability::Capabilities;
+use watertight_store::capability::{Capabilities, StandIns};
 
 static INSTALLED: OnceLock<Capabilities> = OnceLock::new();
+
+static STAND_INS: OnceLock<Arc<dyn StandIns>> = OnceLock::new();
+
+/// Sets what answers the calls of faked modules in this process. Only the first call counts.
+pub(super) fn install_stand_ins(stand_ins: Arc<dyn StandIns>) {
+    let _ = STAND_INS.set(stand_ins);
+}
 
 /// Sets the capabilities of this process. Only the first call counts.
 pub(super) fn install(capabilities: Capabilities) {
@@ -32,5 +39,9 @@ pub(super) fn overrides() -> Overrides {
 /// Fails if the process can't find its own binary.
 pub(super) fn new_host() -> anyhow::Result<Host> {
     let host = Host::new().context("the host can't find its own binary")?;
-    Ok(Host { capabilities: installed().clone(), ..host })
+    let capabilities = match STAND_INS.get() {
+        Some(stand_ins) => installed().clone().with_stand_ins(stand_ins.clone()),
+        None => installed().clone(),
+    };
+    Ok(Host { capabilities, ..host })
 }

@@ -9,17 +9,24 @@ mod change;
 mod check;
 mod client;
 mod dev;
+mod explain;
+mod fake;
+mod inherited;
 mod inspect;
 mod installed;
 mod malloc;
 mod listeners;
 mod log;
+mod manager;
 mod migrations;
 mod module_log;
+mod new;
 mod output;
 mod serve;
 mod signals;
 mod test;
+mod version;
+mod wit;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -27,21 +34,37 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use watertight_engine::compile::{CHILD_COMMAND, run_as_child};
 use watertight_model::ids::{FunctionPath, ModuleName};
-use watertight_runtime::capability::Capabilities;
+use watertight_store::capability::Capabilities;
 
 /// Runs modular monoliths: WebAssembly modules behind WIT interfaces, in one process.
 #[derive(Debug, Parser)]
-#[command(name = "watertight", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "watertight",
+    version,
+    disable_version_flag = true,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Cli {
+    /// Print the version.
+    #[arg(short = 'V', long)]
+    version: bool,
+    /// With `--version`: print JSON, with the commit, Wasmtime's version and the WIT packages that the host serves.
+    #[arg(long, requires = "version")]
+    json: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Make an application, or add a module to one.
+    New(new::NewArguments),
     /// Load an application and serve its routes until SIGTERM or Ctrl-C.
     Run(RunArguments),
     /// Build and serve an application, and repeat both whenever its sources change, until SIGTERM or Ctrl-C.
@@ -74,6 +97,29 @@ enum Command {
     Build(BuildArguments),
     /// Run the contract suites of modules: make calls, compare the answers, and check what the databases hold afterwards.
     Test(TestArguments),
+    /// Print a first script for a fake of a module, made from its contract, or check one. `test` and `dev` take it with `--fake`.
+    Fake(fake::FakeCommand),
+    /// Print what this binary is. With `--json`, also its commit, Wasmtime's version and the WIT packages that it serves.
+    Version {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a script that completes this command's arguments in a shell.
+    Completions {
+        /// Shell that reads the script.
+        shell: Shell,
+    },
+    /// Write a manual page for each command into a folder. For packages.
+    #[command(hide = true)]
+    Man {
+        /// Folder, which is created if it is missing.
+        folder: PathBuf,
+    },
+    /// List the WIT packages of this host, put them into an application, and compare them with what is there.
+    Wit(wit::WitArguments),
+    /// Explain the code of a problem: what it means, how it comes about, and how it is mended.
+    Explain(explain::ExplainArguments),
     /// Compile a component from standard input. For the host's own use.
     #[command(name = CHILD_COMMAND, hide = true)]
     Compile { profile: String, priority: String, memory: u64, output: PathBuf },
@@ -134,6 +180,8 @@ struct RunArguments {
     /// Collector that traces are sent to, by OTLP over HTTP, such as `http://127.0.0.1:4318`. Without it, no traces are recorded.
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp: Option<String>,
+    #[command(flatten)]
+    no_fakes: fake::NoFakes,
 }
 
 #[derive(Debug, Args)]
@@ -146,12 +194,16 @@ struct DevArguments {
     /// applied migration is edited, so it cannot be a folder that `run` has used.
     #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
+    #[command(flatten)]
+    fakes: fake::FakeArguments,
 }
 
 #[derive(Debug, Args)]
 struct CheckArguments {
     #[command(flatten)]
     application: Application,
+    #[command(flatten)]
+    fakes: fake::FakeArguments,
     /// State folder, to compare migrations with its databases. It need not exist.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
@@ -167,6 +219,8 @@ struct CheckArguments {
 struct GraphArguments {
     #[command(flatten)]
     application: Application,
+    #[command(flatten)]
+    fakes: fake::FakeArguments,
     /// Output format.
     #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
     format: GraphFormat,
@@ -214,9 +268,18 @@ struct InspectArguments {
 #[derive(Debug, Args)]
 struct BuildArguments {
     /// Modules to build, by name or by the name of their folder beside the manifest. By default, all modules of the application that are
-    /// folders.
-    #[arg(value_name = "MODULE")]
+    /// folders. A component file that another tool made gets what `--name`, `--language` and `--migrations` say.
+    #[arg(value_name = "MODULE|FILE")]
     modules: Vec<String>,
+    /// Module that the component file becomes.
+    #[arg(long, value_name = "MODULE", requires = "language")]
+    name: Option<ModuleName>,
+    /// Language that the component file is made of, for people: `ocaml`.
+    #[arg(long, value_name = "LANGUAGE", requires = "name")]
+    language: Option<String>,
+    /// Folder with the migrations that the component file is to carry.
+    #[arg(long, value_name = "FOLDER", requires = "name")]
+    migrations: Option<PathBuf>,
     #[command(flatten)]
     application: NamedApplication,
     /// Folder for the components, instead of `target/components` of the workspace.
@@ -244,6 +307,8 @@ struct TestArguments {
     /// Module that the component file stands for, if its exports do not tell.
     #[arg(long = "as", value_name = "MODULE", requires = "target")]
     module: Option<ModuleName>,
+    #[command(flatten)]
+    fakes: fake::FakeArguments,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -277,7 +342,9 @@ pub fn main(capabilities: Capabilities) -> ExitCode {
 }
 
 fn run(cli: Cli) -> ExitCode {
-    let done = match cli.command {
+    let Some(command) = cli.command else { return end(version::version(cli.json)) };
+    let done = match command {
+        Command::New(arguments) => new::new(&arguments),
         Command::Run(arguments) => serve::run(arguments),
         Command::Dev(arguments) => dev::dev(arguments),
         Command::Check(arguments) => check::check(&arguments),
@@ -294,10 +361,23 @@ fn run(cli: Cli) -> ExitCode {
         Command::Inspect(arguments) => inspect::inspect(&arguments),
         Command::Build(arguments) => build::build(&arguments),
         Command::Test(arguments) => test::test(&arguments),
+        Command::Fake(arguments) => fake::fake(&arguments),
+        Command::Version { json } => version::version(json),
+        Command::Completions { shell } => {
+            version::completions(shell);
+            Ok(())
+        }
+        Command::Man { folder } => version::write_manual(&folder),
+        Command::Wit(arguments) => wit::wit(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
         Command::Compile { profile, priority, memory, output } => {
             run_as_child(&profile, &priority, memory, &output).map_err(anyhow::Error::msg)
         }
     };
+    end(done)
+}
+
+fn end(done: anyhow::Result<()>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -12,6 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use super::inherited::InheritedSockets;
 use watertight_edge::http::server::{Listener, ListenerLimits, RequestBody, UnauthenticatedLimits};
 use watertight_model::config::{AppConfig, OutboundConfig};
 use watertight_model::ids::CapabilityName;
@@ -54,8 +55,8 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Binds the listeners. Must run inside the tokio runtime that will serve them.
-    pub(super) fn bind(config: &AppConfig) -> anyhow::Result<Self> {
+    /// Binds the listeners, except those whose sockets were handed over. Must run inside the tokio runtime that will serve them.
+    pub(super) fn bind(config: &AppConfig, handed: InheritedSockets) -> anyhow::Result<Self> {
         let http = &config.http;
         let data = ListenerLimits {
             connections: connections(config),
@@ -85,10 +86,26 @@ impl Sockets {
             Listener::bind(name, address, bounds)
                 .with_context(|| format!("can't listen on {address}; choose another with {flag}"))
         };
+        let take = |name, socket, bounds| {
+            let listener =
+                Listener::inherited(name, socket, bounds).context("a socket that was handed over can't be used")?;
+            let address = listener.address()?;
+            tracing::info!(%address, "the {name} listener uses a socket that the service manager keeps open");
+            Ok::<_, anyhow::Error>(listener)
+        };
         Ok(Self {
-            data: bind("data", config.listen, "--listen", data)?,
-            admin: bind("admin", config.admin, "--admin", admin)?,
-            probe: config.probe.map(|address| bind("probe", address, "--probe", probe)).transpose()?,
+            data: match handed.data {
+                Some(socket) => take("data", socket, data)?,
+                None => bind("data", config.listen, "--listen", data)?,
+            },
+            admin: match handed.admin {
+                Some(socket) => take("admin", socket, admin)?,
+                None => bind("admin", config.admin, "--admin", admin)?,
+            },
+            probe: match handed.probe {
+                Some(socket) => Some(take("probe", socket, probe)?),
+                None => config.probe.map(|address| bind("probe", address, "--probe", probe)).transpose()?,
+            },
         })
     }
 }

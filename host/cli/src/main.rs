@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use watertight_runtime::capability::Capabilities;
+use watertight_store::capability::Capabilities;
 
 fn main() -> ExitCode {
     watertight_cli::main(Capabilities::default())

@@ -44,6 +44,11 @@ pub(super) fn passed(text: &str) {
     say(&format!("{GREEN}{:>9}{GREEN:#} {text}", "passed"));
 }
 
+/// Writes a line about a test that was not run to standard error, with the label `skipped`.
+pub(super) fn skipped(text: &str) {
+    say(&format!("{FAINT}{:>9} {text}{FAINT:#}", "skipped"));
+}
+
 /// Writes a line about a failure to standard error, with the label `failed`.
 pub(super) fn failed(text: &str) {
     say(&format!("{RED}{:>9}{RED:#} {text}", "failed"));
@@ -57,6 +62,11 @@ pub(super) fn live(text: &str) {
 /// Writes a line about a change without effect to standard error, with the label `same`.
 pub(super) fn same(text: &str) {
     say(&format!("{FAINT}{:>9} {text}{FAINT:#}", "same"));
+}
+
+/// Writes a line about something worth knowing to standard error, with the label `note`.
+pub(super) fn warn(text: &str) {
+    say(&format!("{YELLOW}{:>9}{YELLOW:#} {text}", "note"));
 }
 
 /// Writes a note to standard error: something worth knowing that is not a fault.
@@ -84,6 +94,9 @@ pub(super) fn problems_found(problems: &Problems) {
     let count = problems.as_slice().len();
     let noun = if count == 1 { "problem" } else { "problems" };
     say(&format!("{RED}{count} {noun}{RED:#}; nothing was started or changed"));
+    if let Some(first) = problems.as_slice().first() {
+        say(&format!("`watertight explain {}` says more", first.code));
+    }
 }
 
 /// Formats a problem for the terminal. `word`, such as `error`, stands before its text in `colour`; labels such as `help` are highlighted.

@@ -11,8 +11,10 @@ use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
+use super::inherited::InheritedSockets;
 use super::installed::{new_host, overrides};
 use super::listeners::{Sockets, serve_router};
+use super::manager::ServiceManager;
 use super::{Listeners, RunArguments, signals};
 use watertight_control::application;
 use watertight_control::control::{Control, StartPlan, StartSource};
@@ -36,11 +38,14 @@ const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let start = Instant::now();
+    arguments.no_fakes.refuse("run")?;
+    // Taken before the runtime starts threads.
+    let handed = InheritedSockets::take()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // Signals are caught from here on, so that one that comes during the check or the start ends the host in order.
     let signals = runtime.block_on(async { Signals::install(HangupAction::Reload) })?;
     panic_point("start::read");
-    let RunArguments { application, listeners, state, published, apply, accept_empty, otlp } = arguments;
+    let RunArguments { application, listeners, state, published, apply, accept_empty, otlp, .. } = arguments;
     let Listeners { listen, admin, probe, admin_token } = listeners;
     // By OpenTelemetry's specification, an empty variable counts as unset.
     let otlp = otlp.filter(|address| !address.is_empty()).map(|address| address.parse()).transpose()?;
@@ -55,7 +60,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
         _ => StartSource::Newest,
     };
     let initial = StartPlan::find(config, application.app, &overrides, state, wanted)?;
-    let done = runtime.block_on(serve(initial, token, log, start, signals, |_, _| std::future::pending()));
+    let done = runtime.block_on(serve(initial, token, log, start, signals, handed, |_, _| std::future::pending()));
     // A stopped start may still be compiling. No one waits for it.
     runtime.shutdown_background();
     done
@@ -75,25 +80,28 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     log: Arc<LogControl>,
     start: Instant,
     signals: Signals,
+    handed: InheritedSockets,
     beside: impl FnOnce(Arc<Control>, HostInfo) -> B,
 ) -> anyhow::Result<()> {
     let config = initial.config().clone();
     let mut stop_signal = signals.stop;
-    let mut sockets = Sockets::bind(&config)?;
+    let mut sockets = Sockets::bind(&config, handed)?;
     let mut host = new_host()?;
     host.telemetry = Telemetry::with_recorder(Recorder::start(&config.telemetry, &config.name)?);
     let (telemetry, engines) = (host.telemetry.clone(), host.engines.clone());
     telemetry.set_slow_sql(config.log.slow_sql);
     let probe = RunningProbe::start(sockets.probe.take(), &telemetry)?;
+    let manager = ServiceManager::find();
     let mut starting = tokio::task::spawn_blocking(move || initial.start(&host));
     let started = tokio::select! {
         biased;
         () = &mut stop_signal => None,
         started = &mut starting => Some(started.context("the start failed")?),
+        never = manager.extend_start(&engines) => match never {},
     };
     let served = match started {
         Some(Ok(control)) => {
-            let host = Serving { control: Arc::new(control), engines, config: config.clone(), log, start };
+            let host = Serving { control: Arc::new(control), engines, config: config.clone(), log, start, manager };
             let served = host.serve(sockets, &probe, token, stop_signal, signals.hangup, beside).await;
             close(&host.control).await;
             served.map(Some)
@@ -160,6 +168,7 @@ struct Serving {
     config: AppConfig,
     log: Arc<LogControl>,
     start: Instant,
+    manager: ServiceManager,
 }
 
 impl Serving {
@@ -197,6 +206,7 @@ impl Serving {
             () = async { runtime.current().resume().await } => true,
             () = &mut stop_signal => false,
         };
+        let pulse = sockets.data.pulse();
         let data_task = was_resumed.then(|| {
             let (data_edge, telemetry) = (edge.clone(), runtime.current().telemetry().clone());
             let handle = move |request| data_edge.clone().handle(request);
@@ -206,11 +216,13 @@ impl Serving {
             admin.set_ready(true);
             let millis = self.start.elapsed().as_millis();
             tracing::info!(listen = %info.listen, admin = %info.admin, millis, "ready");
+            self.manager.ready(&format!("serving on {}", info.listen));
             tokio::select! {
                 () = &mut stop_signal => {}
                 never = beside(control.clone(), info) => match never {},
                 never = control.clone().watch() => match never {},
                 never = self.reload_on(hangup) => match never {},
+                never = self.manager.feed_watchdog(pulse) => match never {},
                 never = runtime.clone().recover() => match never {},
             }
         }
@@ -219,6 +231,7 @@ impl Serving {
             drain = ?config.http.drain,
             "stopping: no new connections are accepted, and requests in flight get the time `drain` to end"
         );
+        self.manager.stopping(config.http.drain);
         admin.set_ready(false);
         let drained_by = Instant::now() + config.http.drain;
         stop.send_replace(true);
@@ -253,7 +266,9 @@ impl Serving {
     async fn reload_on(&self, hangup: Option<Signal>) -> std::convert::Infallible {
         if let Some(mut hangup) = hangup {
             while hangup.recv().await.is_some() {
+                self.manager.reloading();
                 self.reload().await;
+                self.manager.reloaded();
             }
         }
         std::future::pending().await

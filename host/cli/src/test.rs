@@ -1,5 +1,6 @@
 //! `test`: runs the contract suites that concern a module, against the manifest's component or another build of the module.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use super::installed::{new_host, overrides};
 use super::module_log::BufferedLog;
 use super::{TestArguments, build, output};
 use watertight_author::build::{Language, Options};
+use watertight_author::fake::Fake;
 use watertight_author::suite::{self, CaseReport, Failure, ModuleUnderTest, Report, Suite};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_control::application::{Artifacts, load_components};
@@ -41,19 +43,33 @@ struct ModuleReport {
     without_suite: Vec<InterfaceName>,
     passed: usize,
     failed: usize,
+    /// The number of cases that need a module which is faked.
+    skipped: usize,
 }
 
 pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
-    let config = config::load(&arguments.application.app, &overrides())?;
+    let mut config = config::load(&arguments.application.app, &overrides())?;
     let suites = suite::find(&config.workspace)?;
+    let fakes = arguments.fakes.read(&config)?;
+    for (module, fake) in &fakes {
+        if !config.fake(module, fake.contract().component()) {
+            bail!("`{}` has no module `{module}`, only {}", config.name, list_names(config.modules.keys()));
+        }
+    }
     if !arguments.no_build {
-        build_first(&config, arguments.target.as_deref())?;
+        build_first(&config, arguments.target.as_deref(), &suites)?;
     }
     let (artifacts, mut problems) = load_components(&config);
+    // A case that needs such a module as it is reports that it has no component.
+    problems.retain(|problem| problem.module.as_ref().is_none_or(|module| !is_faked_by(&suites, module)));
     let targets = match &arguments.target {
+        Some(name) if fakes.keys().any(|faked| faked.as_str() == name) => {
+            bail!("`--fake` replaces `{name}`, so there is nothing of it to test")
+        }
         Some(name) => vec![target(name, arguments.module.as_ref(), &config, &artifacts, &suites, &mut problems)?],
         None => artifacts
             .iter()
+            .filter(|(module, _)| !fakes.contains_key(*module))
             .map(|(module, artifact)| Target { module: module.clone(), artifact: artifact.clone() })
             .collect(),
     };
@@ -62,21 +78,30 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut reports = Vec::new();
     for target in targets {
-        reports.push(runtime.block_on(run_suites(&target, &config, &artifacts, &suites, &log))?);
+        reports.push(runtime.block_on(run_suites(&target, &config, &artifacts, &suites, &fakes, &log))?);
     }
     if arguments.json {
         output::print_json(&reports)?;
     }
     let sum = |count: fn(&ModuleReport) -> usize| reports.iter().map(count).sum::<usize>();
     let (passed, failed) = (sum(|report| report.passed), sum(|report| report.failed));
-    output::say(&format!("{passed} passed, {failed} failed"));
+    let skipped = match sum(|report| report.skipped) {
+        0 => String::new(),
+        skipped => format!(", {skipped} skipped"),
+    };
+    output::say(&format!("{passed} passed, {failed} failed{skipped}"));
     if failed == 0 && passed > 0 { Ok(()) } else { Err(output::AlreadyReported.into()) }
 }
 
 /// Builds the tested components from source, so that no stale component passes. It builds all module folders of the application, and the
-/// target's folder if that is another build beside the manifest.
-fn build_first(config: &AppConfig, target: Option<&str>) -> anyhow::Result<()> {
+/// target's folder if that is another build beside the manifest. A module that suites fake may have no folder yet.
+fn build_first(config: &AppConfig, target: Option<&str>, suites: &[Suite]) -> anyhow::Result<()> {
     let mut folders = build::folders(config, &[])?;
+    let is_faked = |folder: &PathBuf| {
+        let name = folder.file_name().and_then(|name| name.to_str()?.parse().ok());
+        name.is_some_and(|module| is_faked_by(suites, &module))
+    };
+    folders.retain(|folder| folder.is_dir() || !is_faked(folder));
     let is_other =
         |name: &&str| !config.modules.keys().any(|known| known.as_str() == *name) && !Path::new(name).is_file();
     if let Some(name) = target.filter(is_other).and_then(|name| name.parse::<ModuleName>().ok()) {
@@ -88,6 +113,11 @@ fn build_first(config: &AppConfig, target: Option<&str>) -> anyhow::Result<()> {
         return Ok(());
     }
     build::build_with_progress(&folders, Options { quiet: true, ..Options::of(config.workspace.clone()) }).map(drop)
+}
+
+/// Whether a case of a suite fakes the module.
+fn is_faked_by(suites: &[Suite], module: &ModuleName) -> bool {
+    suites.iter().flat_map(|suite| &suite.cases).any(|case| case.fakes.contains_key(module))
 }
 
 /// Finds the component that `name` means: a module of the manifest, a component file, or a built folder beside the manifest.
@@ -171,6 +201,7 @@ async fn run_suites(
     config: &AppConfig,
     artifacts: &Artifacts,
     suites: &[Suite],
+    fakes: &BTreeMap<ModuleName, Fake>,
     log: &BufferedLog,
 ) -> anyhow::Result<ModuleReport> {
     let Target { module, artifact } = target;
@@ -197,6 +228,7 @@ async fn run_suites(
         without_suite,
         passed: 0,
         failed: 0,
+        skipped: 0,
     };
     if suites.is_empty() {
         return Ok(report);
@@ -207,7 +239,7 @@ async fn run_suites(
     let mut artifacts = artifacts.clone();
     artifacts.insert(module.clone(), artifact.clone());
     let host = new_host()?;
-    let subject = tokio::task::block_in_place(|| ModuleUnderTest::link(config, &artifacts, module, host))?;
+    let subject = ModuleUnderTest::new(config, artifacts, module, fakes.clone(), host)?;
     for suite in suites {
         let shown = suite.file.file_name().unwrap_or_default().to_string_lossy();
         output::say(&format!("  {} ({shown})", suite.subject()));
@@ -218,7 +250,9 @@ async fn run_suites(
         let run = subject.run(suite, heard).await?;
         let failed = run.cases.iter().filter(|case| case.failure.is_some()).count();
         report.failed += failed;
-        report.passed += run.cases.len() - failed;
+        let skipped = run.cases.iter().filter(|case| case.skipped.is_some()).count();
+        report.skipped += skipped;
+        report.passed += run.cases.len() - failed - skipped;
         report.suites.push(run);
     }
     Ok(report)
@@ -226,10 +260,16 @@ async fn run_suites(
 
 /// Prints the result of a case: its name, what modules logged during it, and for a failure the expected and found values.
 fn print_case(report: &CaseReport) {
-    let line = format!("{} ({} ms)", report.name, report.millis);
-    match report.failure {
-        Some(_) => output::failed(&line),
-        None => output::passed(&line),
+    let left_out = match report.left_out {
+        0 => String::new(),
+        1 => ", without 1 step that looks into a faked module".to_owned(),
+        count => format!(", without {count} steps that look into a faked module"),
+    };
+    let line = format!("{} ({} ms{left_out})", report.name, report.millis);
+    match (&report.failure, &report.skipped) {
+        (Some(_), _) => output::failed(&line),
+        (None, Some(why)) => output::skipped(&format!("{}: {why}", report.name)),
+        (None, None) => output::passed(&line),
     }
     for line in &report.log {
         output::say(&format!("              {line}"));

@@ -24,6 +24,10 @@ use watertight_model::problem::{Code, Problem};
 /// Greatest size of a component file, in bytes. Components with an interpreter have some 20 MiB.
 pub const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 
+/// The language of a component that has no code: a tool of authors made it from WIT, so that a fake can stand in a module's place. A host
+/// that doesn't fake the module refuses it.
+pub const FAKE: &str = "fake";
+
 /// A component file, read and checked.
 #[derive(Debug, Clone)]
 pub struct Artifact {

@@ -22,7 +22,9 @@ pub use read::{ShapeError, read};
 /// The imports and exports of a component.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
-    /// The interfaces that the component imports. Functions that its world imports directly are listed under [`InterfaceName::world`].
+    /// The interfaces that the component imports. A function that its world imports directly is listed like an interface of this one function
+    /// under a label, its name: each has a provider of its own. Functions whose name is no label, such as methods of a resource of the world,
+    /// are listed under [`InterfaceName::world`].
     pub imports: BTreeMap<InterfaceName, Interface>,
     /// The interfaces that the component exports. Functions that its world exports directly are listed under [`InterfaceName::world`].
     pub exports: BTreeMap<InterfaceName, Interface>,
@@ -43,6 +45,8 @@ pub struct Interface {
     /// The named types, without the resources that the interface defines. A resource that it uses from another interface is listed here as
     /// an owned handle.
     pub types: BTreeMap<String, Type>,
+    /// Whether this is no interface, but a function that a world imports directly.
+    pub is_function: bool,
     /// The resources that the interface defines.
     pub resources: BTreeSet<String>,
     /// The documentation of the interface. `None` if the component doesn't carry it.
@@ -50,6 +54,11 @@ pub struct Interface {
 }
 
 impl Interface {
+    /// Returns a function as a world imports it directly, under the name `name`.
+    pub fn of_function(name: &str, function: Function) -> Self {
+        Self { functions: BTreeMap::from([(name.to_owned(), function)]), is_function: true, ..Self::default() }
+    }
+
     /// Returns the interface's own name: the one that it implements under a label, or else `name`, the name of its import or export.
     pub fn identity<'a>(&'a self, name: &'a InterfaceName) -> &'a InterfaceName {
         self.implements.as_ref().unwrap_or(name)

@@ -108,11 +108,8 @@ impl<'a> Composer<'a> {
         for (number, (import, provider)) in node.calls.iter().enumerate() {
             if self.graph.edge(module, &provider.module) == EdgeKind::Bridged {
                 let label = label(index, 'b', number, module, import);
-                let ItemKind::Instance(interface) = self.wanted(module, world, import)? else {
-                    return Err(format!("module `{module}` imports `{import}` as something other than an interface"));
-                };
-                let kind = ItemKind::Instance(standalone::standalone(self.composed.types_mut(), interface));
-                self.import(module, instance, import, kind, &label)?;
+                let wanted = self.wanted(module, world, import)?;
+                self.bridge(module, instance, import, wanted, &label)?;
                 let bridged =
                     BridgedImport { caller: module.clone(), import: import.clone(), provider: provider.clone() };
                 self.bridges.insert(label, bridged);
@@ -120,7 +117,8 @@ impl<'a> Composer<'a> {
             }
             let callee = self.instances[&provider.module];
             let renamed = self.renamed.get(&(module.clone(), import.clone()));
-            let export = renamed.map_or(provider.export.as_str(), String::as_str);
+            let export = provider.function.as_deref().or(renamed.map(String::as_str));
+            let export = export.unwrap_or(provider.export.as_str());
             let export = self.composed.alias_instance_export(callee, export);
             let export = export.map_err(|error| with_causes(&error))?;
             self.argument(module, instance, import.as_str(), export)?;
@@ -257,6 +255,34 @@ impl<'a> Composer<'a> {
         label: &str,
     ) -> Result<(), String> {
         let node = self.composed.import(label, kind).map_err(|error| with_causes(&error))?;
+        self.argument(module, instance, import.as_str(), node)
+    }
+
+    /// Makes an import that another compartment serves an import of the composed component, with the name `label`. The host defines
+    /// interfaces there, so a function becomes an interface with this one function.
+    fn bridge(
+        &mut self,
+        module: &ModuleName,
+        instance: NodeId,
+        import: &InterfaceName,
+        kind: ItemKind,
+        label: &str,
+    ) -> Result<(), String> {
+        let types = self.composed.types_mut();
+        let interface = match kind {
+            ItemKind::Instance(interface) => interface,
+            ItemKind::Func(_) => {
+                let exports = std::iter::once((import.to_string(), kind)).collect();
+                types.add_interface(Interface { exports, ..Interface::default() })
+            }
+            _ => return Err(format!("module `{module}` imports `{import}` as neither an interface nor a function")),
+        };
+        let standalone = ItemKind::Instance(standalone::standalone(types, interface));
+        let mut node = self.composed.import(label, standalone).map_err(|error| with_causes(&error))?;
+        if let ItemKind::Func(_) = kind {
+            let function = self.composed.alias_instance_export(node, import.as_str());
+            node = function.map_err(|error| with_causes(&error))?;
+        }
         self.argument(module, instance, import.as_str(), node)
     }
 

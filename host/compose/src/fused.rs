@@ -54,7 +54,7 @@ impl FusedCalls {
     }
 
     fn called_at(&self, stop: CodePosition) -> Option<&ModuleName> {
-        let mut imports: Vec<String> = Vec::new();
+        let mut imports: Vec<(String, String)> = Vec::new();
         let mut body = 0;
         for payload in Parser::new(0).parse_all(&self.component) {
             match payload.ok()? {
@@ -63,14 +63,15 @@ impl FusedCalls {
                     for import in section.into_imports() {
                         let import = import.ok()?;
                         if let TypeRef::Func(_) | TypeRef::FuncExact(_) = import.ty {
-                            imports.push(import.module.to_owned());
+                            imports.push((import.module.to_owned(), import.name.to_owned()));
                         }
                     }
                 }
                 Payload::CodeSectionEntry(function) => {
                     if imports.len() + body == stop.function as usize
-                        && let Some(import) = called(&function, stop.offset).and_then(|index| imports.get(index))
-                        && let Some(callee) = self.serves(import)
+                        && let Some(index) = called(&function, stop.offset)
+                        && let Some((import, name)) = imports.get(index)
+                        && let Some(callee) = self.serves(import, name)
                     {
                         return Some(callee);
                     }
@@ -82,9 +83,13 @@ impl FusedCalls {
         None
     }
 
-    /// Returns the module that serves the core import `import`: an interface name, or `cm32p2|a:b/c@1`, the form of newer toolchains.
-    fn serves(&self, import: &str) -> Option<&ModuleName> {
-        let name = import.split_once('|').map_or(import, |(_, name)| name);
+    /// Returns the module that serves the function `name` of the core import `import`: an interface name, or `cm32p2|a:b/c@1`, the form of
+    /// newer toolchains. For a function outside of interfaces, `import` is `$root` or `cm32p2`.
+    fn serves(&self, import: &str, name: &str) -> Option<&ModuleName> {
+        let name = match import {
+            "$root" | "cm32p2" => name.strip_prefix("[async-lower]").unwrap_or(name),
+            _ => import.split_once('|').map_or(import, |(_, name)| name),
+        };
         let series = |interface: &InterfaceName| {
             let (unversioned, version) = (interface.unversioned(), interface.version().unwrap_or_default());
             name.strip_prefix(unversioned).is_some_and(|rest| match rest.strip_prefix('@') {

@@ -13,8 +13,11 @@ pub fn identity(graph: &AppGraph, compartment: &Compartment) -> Digest {
         .iter()
         .map(|module| {
             let node = &graph.modules[module];
-            let calls: Vec<_> =
-                node.calls.iter().map(|(import, provider)| (import, &provider.module, &provider.export)).collect();
+            let calls: Vec<_> = node
+                .calls
+                .iter()
+                .map(|(import, to)| (import, &to.module, &to.export, to.function.as_deref()))
+                .collect();
             (module, node.artifact.digest, calls)
         })
         .collect();

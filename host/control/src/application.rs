@@ -16,7 +16,7 @@ use crate::state::StateFolder;
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_engine::Engines;
 use watertight_engine::compile::Compiler;
-use watertight_graph::graph::{AppGraph, room_notes};
+use watertight_graph::graph::{AppGraph, room_notes, warm_faults};
 use watertight_graph::plan::PlanSide;
 use watertight_graph::routes::{RouteTable, unreached_notes};
 use watertight_model::config::{
@@ -24,11 +24,11 @@ use watertight_model::config::{
 };
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
-use watertight_runtime::capability::{Capabilities, ModuleContext};
 use watertight_runtime::link::{Linked, identity, link};
 use watertight_runtime::runtime::{AdmissionTable, Generation, Runtime};
-use watertight_runtime::store::ModuleData;
 use watertight_sql::Settings;
+use watertight_store::ModuleData;
+use watertight_store::capability::{Capabilities, ModuleContext};
 use watertight_telemetry::Telemetry;
 
 pub use databases::Databases;
@@ -170,6 +170,9 @@ fn link_on_paper(partial: PartialConfig, artifacts: &Artifacts) -> (Checked, Vec
     let (routes, route_problems) = RouteTable::bind(&config, &linked.graph);
     problems.extend(route_problems);
     problems.extend(RouteTable::check_partial(&doubts, &linked.graph));
+    if problems.is_empty() {
+        problems.extend(warm_faults(&config, &linked.graph));
+    }
     let mut notes = Vec::new();
     if problems.is_empty() {
         notes = unreached_notes(&config, &linked.graph, &routes);

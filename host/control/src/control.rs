@@ -33,9 +33,9 @@ use watertight_graph::plan::{Plan, PlanSide};
 use watertight_model::config::{AppConfig, AppFiles, Overrides, Values};
 use watertight_model::ids::{GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
-use watertight_runtime::capability::Capabilities;
 use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{AdmissionTable, Runtime};
+use watertight_store::capability::Capabilities;
 use watertight_telemetry::Telemetry;
 use watertight_telemetry::table::ChangeResult;
 
@@ -43,6 +43,7 @@ pub use backup::back_up_stopped;
 use disk::DiskReader;
 use queue::{Interruption, OperationKind, Queue, RollbackCount};
 pub use start::{StartPlan, StartSource, find_application_on_start};
+pub use watertight_engine::Compilation;
 
 /// The application that runs on a host, and the operations that change it.
 pub struct Control {
@@ -176,6 +177,11 @@ impl Control {
     /// Returns the runtime that serves the application.
     pub fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
+    }
+
+    /// Returns the compilations that run for changes, in the order of their begin.
+    pub fn compiling(&self) -> Vec<Compilation> {
+        self.compiler.engines().compiling()
     }
 
     /// Returns the state folder.

@@ -29,16 +29,16 @@ use crate::http::details::Failure;
 use crate::http::server::Connection;
 use watertight_control::application::ModuleMigrations;
 use watertight_control::control::Control;
+use watertight_control::invoke::{Caller, InvokeError, invoke};
 use watertight_graph::graph::RESUME;
 use watertight_graph::graph::render::{GraphView, ModuleView};
 use watertight_model::ids::{FunctionPath, InterfaceName};
-use watertight_runtime::invoke::{Caller, InvokeError, invoke};
 use watertight_runtime::runtime::{CallStats, InstanceStats};
 use watertight_telemetry::log::LogControl;
 use watertight_telemetry::logged_path;
 
 pub use changes::{FILES_PART, Generations, RollbackRequest};
-pub use operations::{BackupRequest, LogLevel};
+pub use operations::{BackupRequest, CompilationEntry, Compilations, LogLevel};
 pub use probe::Probe;
 
 /// The maximum size of a request's body, in bytes, if the body is not an upload: the arguments of a function call, for instance. Uploads
@@ -128,6 +128,7 @@ impl AdminApi {
             .route("/migrations", get(migrations))
             .route("/call", post(call))
             .route("/backup", post(operations::backup))
+            .route("/compiling", get(operations::compiling))
             .route("/log", get(operations::log).put(operations::set_log))
             .route_layer(middleware::from_fn(guard::refuse_query))
             .merge(changes)

@@ -31,7 +31,7 @@ use watertight_disk::failpoint::panic_point;
 use watertight_graph::routes::RouteMatch;
 use watertight_model::config::HttpLimits;
 use watertight_runtime::runtime::{Generation, InFlight, Runtime};
-use watertight_runtime::store::{CallContext, RequestInfo, RequestNotes};
+use watertight_store::{CallContext, RequestInfo, RequestNotes};
 use watertight_telemetry::table::CallOrigin;
 
 use answer::HostProblem;

@@ -30,6 +30,8 @@ use watertight_model::ids::Digest;
 /// The part of a compilation's time limit in which the child process gets only idle processor time: one tenth. A compilation that takes
 /// longer starts again with a share of the busy processors.
 const IDLE_DIVISOR: u32 = 10;
+/// The time after which a compilation that still runs is logged. A module of an interpreter takes that long, and others don't.
+const TELL_AFTER: Duration = Duration::from_secs(2);
 /// The file extension of compiled code.
 const CODE: &str = "cwasm";
 /// The most bytes of the child process's error output that an error message repeats.
@@ -82,6 +84,8 @@ pub struct Compiler {
     limits: CompileLimits,
     idle_time: Duration,
     priority: Priority,
+    /// What is compiled, as a text for people.
+    what: Arc<str>,
     /// The token that, once cancelled, ends the running compilation.
     cancel: CancellationToken,
 }
@@ -129,6 +133,7 @@ impl Compiler {
             limits,
             idle_time,
             priority: Priority::Idle,
+            what: "a component".into(),
             cancel: CancellationToken::new(),
         })
     }
@@ -143,6 +148,12 @@ impl Compiler {
     #[must_use]
     pub fn with_cancellation(&self, end: CancellationToken) -> Self {
         Self { cancel: end, ..self.clone() }
+    }
+
+    /// Returns a compiler that tells people what it compiles, such as ``module `greeter` ``.
+    #[must_use]
+    pub fn naming(&self, what: &str) -> Self {
+        Self { what: what.into(), ..self.clone() }
     }
 
     /// Returns the engines for which components are compiled.
@@ -198,12 +209,15 @@ impl Compiler {
         if self.is_cancelled() {
             return Err(CompileError::Stopped);
         }
+        let begun = self.engines.progress.begin(self.what.clone(), bytes.len());
         tracing::info!(
             profile = profile.as_str(),
             bytes = bytes.len(),
-            "compiling a component; its code is kept for the next start"
+            "compiling {}; its code is kept for the next start",
+            self.what
         );
         let file = self.run_child(bytes, profile, &key)?;
+        drop(begun);
         prune(&self.folder, MAX_CACHED_FILES);
         let component = load(&engine, &file).map_err(CompileError::Load)?;
         Ok(Compiled { component, cached: false, file: file.into() })
@@ -274,7 +288,16 @@ impl Compiler {
                 let _ = std::io::copy(&mut stderr, &mut std::io::sink());
                 String::from_utf8_lossy(&text).trim().to_owned()
             });
-            let status = wait(&mut child, time, || self.is_cancelled())?;
+            let (start, mut is_told) = (std::time::Instant::now(), false);
+            let is_unwanted = || {
+                if !is_told && start.elapsed() >= TELL_AFTER {
+                    is_told = true;
+                    let (bytes, limit) = (bytes.len(), humantime::format_duration(self.limits.time));
+                    tracing::info!(target: "compile", bytes, %limit, "still compiling {}", self.what);
+                }
+                self.is_cancelled()
+            };
+            let status = wait(&mut child, time, is_unwanted)?;
             let complaint = complaint.join().unwrap_or_default();
             match status {
                 None => Err(CompileError::Timeout(self.limits.time)),
@@ -321,7 +344,7 @@ fn mark_used(file: &Path) {
 fn wait(
     child: &mut std::process::Child,
     time: Duration,
-    is_unwanted: impl Fn() -> bool,
+    mut is_unwanted: impl FnMut() -> bool,
 ) -> Result<Option<std::process::ExitStatus>, CompileError> {
     let start = std::time::Instant::now();
     let mut pause = Duration::from_millis(1);
@@ -388,6 +411,31 @@ mod tests {
         compiler.idle_time = Duration::from_millis(50);
         let refused = compiler.compile(b"a component", Profile::Reuse).err().unwrap();
         assert_eq!(refused.to_string(), "as low");
+    }
+
+    #[test]
+    fn whoever_waits_can_see_what_is_compiled() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        let program = folder.path().join("program");
+        std::fs::write(&program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let engines = Engines::new();
+        let compiler = Compiler::new(engines.clone(), folder.path(), program, CompileLimits::default()).unwrap();
+        std::thread::scope(|scope| {
+            let compiling =
+                scope.spawn(|| compiler.naming("module `large`").compile(b"a component", Profile::Reuse).err());
+            let seen = loop {
+                if let [one] = &engines.compiling()[..] {
+                    break one.clone();
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            };
+            assert_eq!((&*seen.what, seen.bytes), ("module `large`", 11));
+            engines.stop_compiling();
+            assert!(matches!(compiling.join().unwrap(), Some(CompileError::Stopped)));
+        });
+        assert!(engines.compiling().is_empty());
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! see [`compile`].
 
 mod backtrace;
+mod progress;
 pub mod compile;
 mod fresh;
 pub mod offload;
@@ -27,6 +28,7 @@ use watertight_component::profile::{
 };
 
 pub use backtrace::Backtrace;
+pub use progress::Compilation;
 
 /// The interval between two ticks of an engine's epoch, the clock by which Wasmtime interrupts guests. At each tick a computing guest
 /// yields and is checked against its deadline and its processor time. So a loop is stopped half a tick after its budget on average.
@@ -176,6 +178,7 @@ pub struct Engines {
     built: Arc<[Mutex<Option<Engine>>; Profile::ALL.len()]>,
     /// Whether the host stops, so that every further compilation is refused.
     is_stopping: Arc<AtomicBool>,
+    progress: progress::Progress,
 }
 
 /// The error that an engine can't be created.
@@ -203,6 +206,11 @@ impl Engines {
     /// Whether [`Self::stop_compiling`] was called.
     pub fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Acquire)
+    }
+
+    /// Returns the compilations that run, in the order of their begin.
+    pub fn compiling(&self) -> Vec<Compilation> {
+        self.progress.running()
     }
 
     /// Returns the engine of a profile. The first call builds it and starts the thread that advances its epoch.

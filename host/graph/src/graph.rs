@@ -6,6 +6,7 @@
 
 mod imports;
 mod order;
+mod origins;
 mod place;
 mod provided;
 pub mod render;
@@ -31,7 +32,7 @@ use watertight_model::problem::{Problem, list_names};
 pub use place::{Detour, PlacementConstraint, PlacementReason};
 use provided::Offers;
 pub use provided::{RESUME, is_called_by_host, is_handler, is_host_namespace, is_passing_import};
-pub use room::room_notes;
+pub use room::{room_notes, warm_faults};
 
 /// A whole application with every import resolved, before anything is compiled.
 #[derive(Debug, Clone)]
@@ -69,7 +70,10 @@ pub struct Provider {
     /// The module that serves the import.
     pub module: ModuleName,
     /// The name under which that module exports the interface. Its version is the imported one or a newer compatible one.
+    /// [`InterfaceName::world`] if the import is a function that a world imports directly.
     pub export: InterfaceName,
+    /// The name of the function that serves an import of a function. `None` if the import is an interface.
+    pub function: Option<Arc<str>>,
 }
 
 /// Modules that share one Wasmtime store for each call.
@@ -211,6 +215,7 @@ impl AppGraph {
                 ))
             })
             .collect();
+        origins::check(config, &modules, &mut problems);
         let before = problems.len();
         let order = order::instantiation_order(config, &modules, &mut problems);
         let acyclic = problems.len() == before;

@@ -19,6 +19,7 @@ use crate::problem::{Code, Problem, Problems};
 mod calls;
 pub mod capability;
 mod compile_limits;
+mod fakes;
 mod files;
 mod manifest;
 mod modules;
@@ -153,6 +154,8 @@ pub struct Overrides {
     pub components: Option<PathBuf>,
     /// The capabilities that modules may be granted. Default: the built-in ones.
     pub capabilities: Declarations,
+    /// The modules that are faked, each with the component that has the exports of its contract. Only tools of authors set this.
+    pub fakes: BTreeMap<ModuleName, PathBuf>,
 }
 
 /// Reads the application at `path`: a manifest, or a folder with `app.toml` or `modules/app.toml`.
@@ -237,6 +240,8 @@ fn read(
         uncertain: mut doubts,
     } = manifest;
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
+    let (mut modules, mut compartments) = (modules, compartments);
+    fakes::replace(&overrides.fakes, &mut modules, &mut compartments, &source);
     let route_sources = find_routes(&app, &folders.root, &source);
     let RouteFiles { found, files: route_files, problems: route_problems } =
         load_routes(route_sources, &declared, app.unknown_input);

@@ -66,15 +66,15 @@ codes! {
     BadSection = "bad-section",
     /// A migration can't be applied, or was changed after it was applied.
     Migration = "migration",
-    /// A module imports an interface that no module it may call exports, and that the host doesn't have.
+    /// A module imports an interface or function that no module it may call exports, and that the host doesn't have.
     MissingExport = "missing-export",
-    /// A module imports another module's interface, and its `calls` doesn't name that module.
+    /// A module imports another module's interface or function, and its `calls` doesn't name that module.
     UndeclaredCall = "undeclared-call",
     /// A module imports a capability that its `uses` doesn't grant.
     Ungranted = "ungranted",
-    /// An import, a route or a mount fits several exports: several modules export the interface, or a module exports several versions of it.
+    /// An import, a route or a mount fits several exports: several modules export the interface or function, or a module exports several versions of it.
     Ambiguous = "ambiguous",
-    /// An import and the export that would serve it differ in type, or an export that the host calls differs from its contract.
+    /// An import and the export that would serve it differ in type or in the resources that their handles mean, or an export that the host calls differs from its contract.
     TypeMismatch = "type-mismatch",
     /// Modules or compartments call each other in a cycle.
     Cycle = "cycle",
@@ -317,6 +317,15 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// Returns the one of `names` that is most similar to `text`, if it is similar enough to be what was meant.
+pub fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// Least similarity of two names, from 0 to 1, that may be meant to be the same.
+    const SIMILAR: f64 = 0.75;
+    let scored = names.into_iter().map(|name| (strsim::jaro_winkler(text, name), name));
+    let best = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (best.0 >= SIMILAR).then_some(best.1)
+}
 
 /// Lists names for a message: "`a`, `b`".
 pub fn list_names<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {

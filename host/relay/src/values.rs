@@ -65,6 +65,17 @@ impl<D: 'static> Crossing<D> {
         Ok(values)
     }
 
+    /// Returns the values, which must have no stream or future among them.
+    pub fn into_plain(self) -> Vec<Val> {
+        debug_assert!(!self.has_ends(), "a stream would be lost");
+        self.values
+    }
+
+    /// Makes a result of values without streams and futures, from outside all stores.
+    pub fn plain_result(values: Vec<Val>) -> Self {
+        Self { values, ends: Vec::new(), role: Role::Result }
+    }
+
     /// Returns whether there is a stream or future among the values.
     pub fn has_ends(&self) -> bool {
         !self.ends.is_empty()

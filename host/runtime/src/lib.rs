@@ -1,7 +1,4 @@
-//! The runtime crate: links compartments, runs module instances, admits calls, and implements the capabilities that modules import.
+//! The runtime crate: links compartments, runs module instances, and admits calls.
 
-pub mod store;
-pub mod capability;
 pub mod link;
 pub mod runtime;
-pub mod invoke;

@@ -13,13 +13,13 @@ use std::sync::Arc;
 use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
-use crate::capability::Capabilities;
-use crate::store::{InstanceState, ModuleIndex, module_index};
 use watertight_component::profile::Profile;
 use watertight_engine::compile::{CompileError, Compiler};
 use watertight_graph::graph::{AppGraph, Compartment};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, with_causes};
+use watertight_store::capability::Capabilities;
+use watertight_store::{InstanceState, ModuleIndex, module_index};
 
 pub use watertight_compose::{BridgedImport, CodePosition, Composition, FusedCalls, compose, identity};
 
@@ -55,7 +55,7 @@ pub struct Linked {
     pub code: Arc<Path>,
     /// The functions that can be called from outside, in the order of their [`FunctionIndex`].
     pub exports: Arc<[Export]>,
-    /// The functions of other compartments that the modules call, in the order of their [`BridgeIndex`](crate::store::BridgeIndex).
+    /// The functions of other compartments that the modules call, in the order of their [`BridgeIndex`](watertight_store::BridgeIndex).
     pub bridges: Vec<FunctionName>,
     /// The calls that each module makes within the compartment, in the order of the modules.
     pub fused: Arc<[FusedCalls]>,
@@ -121,7 +121,8 @@ pub fn link(
     let profile = compartment.profile;
     let uncompiled =
         |source| LinkError::Compile { compartment: name(), modules: compartment.describe_modules(), source };
-    let compiled = compiler.compile(&composition.bytes, profile).map_err(uncompiled)?;
+    let compiled =
+        compiler.naming(&compartment.describe_modules()).compile(&composition.bytes, profile).map_err(uncompiled)?;
     let engine = compiler.engines().get(profile).map_err(CompileError::from).map_err(uncompiled)?;
     let (pre, bridges) = define_imports(&engine, graph, compartment, &compiled.component, &composition, capabilities)
         .map_err(|source| LinkError::Imports { compartment: name(), source })?;

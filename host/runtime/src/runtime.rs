@@ -10,6 +10,7 @@ mod drain;
 mod handler;
 mod instance;
 mod recovery;
+mod warm;
 mod in_flight;
 
 use std::collections::{BTreeSet, HashMap};
@@ -29,20 +30,20 @@ use tokio_util::sync::CancellationToken;
 use wasmtime::component::Val;
 
 use crate::link::{FunctionIndex, FunctionName, Linked};
-use crate::store::{BridgeIndex, CallContext, CallFuture, CallResult, CalleeRequest, Callees, ModuleData};
 use watertight_graph::graph::{self, AppGraph};
 use watertight_graph::routes::{Mount, Route, RouteTable};
 use watertight_json::EncodeError;
 use watertight_model::ids::{GenerationNumber, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
+use watertight_store::{BridgeIndex, CallContext, CallFuture, CallResult, CalleeRequest, Callees, ModuleData};
 use watertight_telemetry::{RouteMetrics, Telemetry, Trace};
 
-pub use crate::store::CallError;
 pub use admission::{AdmissionTable, CallStats};
 pub use compartment::{Compartment, InstanceStats, Lease};
 pub use detached::{Detached, detached};
 pub use handler::{HandlerError, HandlerPlace, HandlerRequest, ResponseBody};
 pub use in_flight::InFlight;
+pub use watertight_store::CallError;
 
 /// The largest number of retired generations that finish their requests at the same time. The next change waits until one of them is freed.
 pub const MAX_DRAINING: usize = 4;
@@ -85,8 +86,9 @@ pub struct Generation {
     drain: Duration,
     /// The token that is cancelled when the requests that still run must end. It wakes the futures that wait.
     cut_off: CancellationToken,
-    /// Whether the requests that still run must end. Reading this flag before each poll is cheaper than asking the token `cut_off`.
-    has_ended: AtomicBool,
+    /// Whether the requests that still run must end. Reading this flag before each poll is cheaper than asking the token `cut_off`. It is set
+    /// before the token is cancelled, so whoever meets a consequence of the cut-off also sees the flag.
+    has_ended: Arc<AtomicBool>,
 }
 
 impl Generation {
@@ -155,7 +157,7 @@ impl Generation {
             in_flight: Arc::default(),
             drain,
             cut_off,
-            has_ended: AtomicBool::new(false),
+            has_ended: Arc::default(),
         }
     }
 
@@ -294,6 +296,8 @@ impl Generation {
         for place in 0..self.compartments.len() {
             problems.extend(self.start_first_instance(place, before, false).await);
         }
+        self.start_missing().await;
+        tokio::spawn(warm::keep(Arc::downgrade(self)));
         Problems::ok_or_problems(problems, ())
     }
 
@@ -316,6 +320,7 @@ impl Generation {
         if tokio::time::timeout(WARM_UP_AGAIN, all).await.is_err() {
             tracing::info!(generation = %self.number, "not every module has started again yet; a rollback doesn't wait for that");
         }
+        tokio::spawn(warm::keep(Arc::downgrade(self)));
         Problems::ok_or_problems(problems, ())
     }
 

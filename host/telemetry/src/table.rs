@@ -100,6 +100,8 @@ metrics! {
     INSTANCES_DROPPED = Counter "watertight_instances_dropped_total" ["compartment", "reason"];
     /// Instances that wait for their next call.
     INSTANCES_WARM = Gauge "watertight_instances_warm" ["compartment"];
+    /// Memories and tables of instances that wait for their next call and that no request shares, as `limits.memory` counts them.
+    INSTANCES_WARM_BYTES = Gauge "watertight_instances_warm_bytes" ["compartment"];
     /// Running calls of a module, each on an instance of its own or, with `instances.concurrent`, beside others. Only calls that enter the compartment at this module
     /// count, over all generations.
     CALLS_RUNNING = Gauge "watertight_module_calls_running" ["module"];

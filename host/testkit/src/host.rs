@@ -4,11 +4,12 @@
 //! except the path of the shop, and uses HTTP only to ask whether the host is ready.
 
 pub mod code;
+mod manager;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +19,8 @@ use tempfile::TempDir;
 use watertight_control::state::HostInfo;
 
 use crate::paths::{self, repository, temporary};
+
+pub use manager::Manager;
 
 /// The maximum time for a host to end or to respond. It is far more than a host needs, for busy machines.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -138,6 +141,8 @@ pub struct Launch {
     arguments: Vec<OsString>,
     variables: Vec<(String, String)>,
     prefix: Vec<String>,
+    /// The sockets that are handed to the host: of the data listener, and of the admin listener.
+    sockets: Option<[TcpListener; 2]>,
 }
 
 impl Launch {
@@ -157,7 +162,15 @@ impl Launch {
     }
 
     fn new(app: PathBuf, copy: Option<TempDir>) -> Self {
-        Self { app, _copy: copy, state: None, arguments: Vec::new(), variables: Vec::new(), prefix: Vec::new() }
+        Self {
+            app,
+            _copy: copy,
+            state: None,
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            prefix: Vec::new(),
+            sockets: None,
+        }
     }
 
     /// Sets the state folder. Without this call, the host gets a new state folder, which is deleted when the host is dropped.
@@ -205,7 +218,11 @@ impl Launch {
         }
         let log = state.with_extension("log");
         let mut command = self.command(&state);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap()).spawn();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).unwrap());
+        if let Some(sockets) = &self.sockets {
+            manager::hand_over(&mut command, sockets);
+        }
+        let child = command.spawn();
         let child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let placeholder = SocketAddr::from(([127, 0, 0, 1], 0));
         let info = HostInfo { process: child.id(), listen: placeholder, admin: placeholder, probe: None };

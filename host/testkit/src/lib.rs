@@ -30,6 +30,7 @@ pub mod setup;
 pub mod tagged;
 pub mod attacks;
 pub mod refused;
+pub mod kiosk;
 pub mod builds;
 pub mod process;
 pub mod open;

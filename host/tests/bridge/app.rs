@@ -12,7 +12,7 @@ use watertight_control::application::{self, Host};
 use watertight_control::state::StateFolder;
 use watertight_model::config::{self, Overrides};
 use watertight_runtime::runtime::{CallError, Generation, InstanceStats, Runtime};
-use watertight_runtime::store::CallContext;
+use watertight_store::CallContext;
 use watertight_testkit::components::component_of;
 use watertight_testkit::host::code;
 

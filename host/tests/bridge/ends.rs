@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use wasmtime::component::Val;
 use watertight_component::profile::Profile;
 use watertight_runtime::runtime::CallError;
-use watertight_runtime::store::CalleeError;
+use watertight_store::CalleeError;
 
 use crate::app::{APART, App, call, component, run};
 

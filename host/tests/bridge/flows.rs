@@ -8,7 +8,7 @@ use wasmtime::component::Val;
 use watertight_relay::ends::MAX_ENDS;
 use watertight_relay::item::MAX_CHUNK;
 use watertight_runtime::runtime::{CallError, Generation, InstanceStats};
-use watertight_runtime::store::{CallContext, LimitHit};
+use watertight_store::{CallContext, LimitHit};
 use watertight_testkit::app::guest;
 
 use crate::app::{App, component, run};

@@ -7,6 +7,8 @@
 
 mod app;
 mod drafts;
+mod fakes;
+mod imported;
 mod mounts;
 mod names;
 mod paper;

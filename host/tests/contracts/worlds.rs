@@ -149,7 +149,11 @@ fn calls_that_leave_it_open_are_refused_with_the_line_to_write() {
         ),
         (r#"{ primary = "twice", secondary-2 = "text-b" }"#, "cycle", "names the module itself"),
         (r#"{ primary = "text-c", secondary-2 = "text-b" }"#, "unknown-name", "there is no module `text-c`"),
-        (r#"{ "a b" = "text-a", text = "text-b" }"#, "bad-value", "neither the label of an import nor an interface"),
+        (
+            r#"{ "a b" = "text-a", text = "text-b" }"#,
+            "bad-value",
+            "neither the label or name of an import nor an interface",
+        ),
     ] {
         let problems = twice(calls, "").problems();
         assert!(
@@ -249,19 +253,16 @@ fn functions_of_a_world_are_shown_and_missed_by_name() {
 }
 
 #[test]
-fn a_function_that_a_world_imports_is_refused_with_words_that_fit() {
+fn a_function_that_no_module_serves_is_refused_with_words_that_fit() {
     let app = App::new("[app]\nname = \"a\"\n[modules.a]\ncomponent = \"a.wasm\"\n")
         .dummy("a", "package t:t; world component { import log: func(text: string); }");
     let problems = app.problems();
     assert_eq!(problems.len(), 1);
     assert!(
-        problems[0].1.contains("imports the function `log: func(text: string)` outside of any interface"),
+        problems[0].1.contains("nothing exports the function `log: func(text: string)`, which the world of module `a`"),
         "{problems:?}"
     );
-    assert!(
-        app.out(&["inspect", "a.wasm"])
-            .contains("log: func(text: string) (a function outside of any interface: nothing can serve it)")
-    );
+    assert!(app.out(&["inspect", "a.wasm"]).contains("  imports\n    log: func(text: string)\n"));
 }
 
 /// The WIT text of a module that exports one interface under a label, and one that only its world defines.

@@ -60,7 +60,12 @@ impl Author {
     }
 
     pub(crate) fn start(&mut self) {
-        let mut command = self.command(&[]);
+        self.start_with(&[]);
+    }
+
+    /// Starts `dev` with further arguments.
+    pub(crate) fn start_with(&mut self, arguments: &[&str]) {
+        let mut command = self.command(arguments);
         self.process = Some(command.stderr(File::create(self.log()).unwrap()).spawn().unwrap());
         self.read = 0;
     }

@@ -21,6 +21,7 @@ use wit_parser::Resolve;
 mod anew;
 mod author;
 mod built_first;
+mod fakes;
 mod generated;
 
 use author::{Author, SILENCE, TIMEOUT};

@@ -91,6 +91,7 @@ const WORDS: &[&str] = &[
     "\"fresh\"",
     "max_calls",
     "concurrent",
+    "warm",
     "idle",
     "secrets",
     "env",

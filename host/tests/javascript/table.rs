@@ -1,5 +1,4 @@
-//! The calls whose answers must be the same in every language: 64-bit integers in every position of a contract. A module in Rust says what
-//! they are.
+//! Calls with integers of 64 bits, and other numbers, in every position of a contract.
 
 use std::path::PathBuf;
 

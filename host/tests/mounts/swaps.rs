@@ -2,13 +2,14 @@
 
 use std::fs;
 
+use axum::body::Body;
 use rustix::process::Signal;
 use watertight_testkit::admin::Operator;
-use watertight_testkit::app::guest;
+use watertight_testkit::app::{App, guest, shares};
 use watertight_testkit::builds::with_build_id;
 use watertight_testkit::host::Host;
 
-use crate::client::{get, piece, read, whole};
+use crate::client::{ask, get, piece, read, start, whole};
 use crate::{VERSIONS, app, until};
 
 /// Replaces the mounted module by another build of the same code. Returns the number of the new generation.
@@ -66,6 +67,57 @@ async fn streams_end_when_their_generation_is_cut_off() {
     assert!(!host.log().contains("still counts as draining"), "{}", host.log());
     for version in VERSIONS {
         assert_eq!(whole(host.listen(), version, "/web/hello").await.expect(200).header("watertight-generation"), "2");
+    }
+}
+
+/// The number of middlewares in front of the streams of the test below.
+const CHAIN: usize = 8;
+
+/// Returns an application with a chain of middlewares in front of handlers of both versions. `settings` is appended to the manifest.
+fn chain(settings: &str) -> App {
+    let (passes, web, probe, shares) = (guest("passes"), guest("serves"), guest("probe"), shares());
+    let (mut modules, mut routes) = (String::new(), String::new());
+    for number in 0..CHAIN {
+        modules += &format!("[modules.m{number}]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n");
+        routes += &format!("[[middleware]]\npath = \"/\"\nmodule = \"m{number}\"\n");
+    }
+    App::new(&format!(
+        "[app]\nname = \"mounts\"\nroutes = [\"routes/*.toml\"]\n[http]\ndrain = \"500ms\"\n\
+         {modules}[modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
+         [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\
+         [modules.shares]\ncomponent = {shares:?}\nuses = [\"sql\", \"http\", \"clocks\"]\n\
+         [defaults.limits]\ncalls = 2000\n{settings}\n"
+    ))
+    .routes(&format!(
+        "{routes}[[mount]]\npath = \"/web\"\nmodule = \"web\"\n\
+         [[mount]]\npath = \"/shares\"\nmodule = \"shares\"\nstrip = true\n"
+    ))
+}
+
+/// The calls of a chain are cut off in any order. A stream of events ends cleanly all the same, also one that a middleware makes of an answer
+/// that is cut off itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_behind_middlewares_end_when_their_generation_is_cut_off() {
+    for settings in ["", "[defaults.instances]\nconcurrent = 64\n"] {
+        let host = chain(settings).launch().start();
+        let mut streams = Vec::new();
+        for version in VERSIONS {
+            for order in ["pass", "copy", "events"] {
+                for path in ["/web/events?millis=20", "/shares/events/20", "/web/hang"] {
+                    let request = start(version, "GET", path).header("x-middleware", order);
+                    let mut stream = ask(host.listen(), version, request.body(Body::empty()).unwrap()).await;
+                    assert_eq!(stream.status(), 200);
+                    piece(&mut stream).await.unwrap().unwrap();
+                    streams.push((path, order, stream));
+                }
+            }
+        }
+        assert_eq!(swap(&host, "chain").await, 2);
+        for (path, order, stream) in streams {
+            let (is_whole, rest) = (order == "events" || path != "/web/hang", read(stream).await);
+            assert_eq!(rest.is_whole, is_whole, "{path}, {order}, {settings}: {rest:?}");
+        }
+        until_freed(&host).await;
     }
 }
 

@@ -12,7 +12,7 @@ use watertight_control::state::StateFolder;
 use watertight_engine::Engines;
 use watertight_model::config::{self, Overrides};
 use watertight_runtime::runtime::Generation;
-use watertight_runtime::store::CallContext;
+use watertight_store::CallContext;
 use watertight_testkit::admin::Operator;
 use watertight_testkit::host::folder;
 use watertight_testkit::tagged::{App, Content, build, build_that_drops, serves};

@@ -12,13 +12,13 @@ use tokio::task::JoinHandle;
 
 use watertight_control::application::Host;
 use watertight_control::control::{Control, StartPlan, StartSource};
+use watertight_control::invoke::{Caller, InvokeError, invoke};
 use watertight_control::state::StateFolder;
 use watertight_engine::compile::{CHILD_COMMAND, run_as_child};
 use watertight_model::config::{self, Overrides};
 use watertight_model::ids::FunctionPath;
 use watertight_model::problem::{Code, Problem, Problems, with_causes};
-use watertight_runtime::capability::Capabilities;
-use watertight_runtime::invoke::{Caller, InvokeError, invoke};
+use watertight_store::capability::Capabilities;
 
 /// How an application is started inside of another program.
 ///

@@ -77,9 +77,9 @@ pub mod capability {
     pub use watertight_model::config::{AppConfig, Limits, ModuleConfig, ModuleValues, Table, Value};
     pub use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
     pub use watertight_model::problem::{Code, Problem, Problems};
-    pub use watertight_runtime::capability::{Capabilities, Capability, CapabilityLinker, ModuleContext};
-    pub use watertight_runtime::store::{CallContext, InstanceState, ModuleIndex, SharedData, StoreState};
     pub use watertight_sql::Database;
+    pub use watertight_store::capability::{Capabilities, Capability, CapabilityLinker, ModuleContext};
+    pub use watertight_store::{CallContext, InstanceState, ModuleIndex, SharedData, StoreState};
     pub use watertight_telemetry::Telemetry;
     pub use watertight_telemetry::table::LimitKind;
 }
@@ -90,6 +90,6 @@ pub use embedded::{Application, Embedding, run_as_compiler};
 pub use wasmtime;
 pub use watertight_cli::main;
 pub use watertight_control::control::Control;
+pub use watertight_control::invoke::InvokeError;
 pub use watertight_edge::http::DataListener;
 pub use watertight_model::problem::{Code, Problem, Problems};
-pub use watertight_runtime::invoke::InvokeError;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use wit_parser::{TypeDefKind, UnresolvedPackage, UnresolvedPackageGroup};
+use wit_parser::{Resolve, TypeDef, TypeDefKind, TypeId, UnresolvedPackage, UnresolvedPackageGroup};
 
 use super::Event;
 use watertight_component::artifact::{Docs, InterfaceDocs};
@@ -16,12 +16,12 @@ use watertight_model::ids::InterfaceName;
 pub(super) struct Documentation(BTreeMap<InterfaceName, InterfaceDocs>);
 
 impl Documentation {
-    /// Reads the documentation comments of every WIT package of the workspace: in the folder `wit` and its subfolders.
+    /// Reads the documentation comments of every WIT package of the workspace: in the folder `wit`, its subfolders and those of `wit/deps`.
     pub(super) fn read(workspace: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) -> Self {
         let mut documentation = Self::default();
         let wit = workspace.join("wit");
         documentation.add_folder(&wit, listener);
-        for folder in folders_in(&wit) {
+        for folder in folders_in(&wit).into_iter().chain(folders_in(&wit.join("deps"))) {
             documentation.add_folder(&folder, listener);
         }
         documentation
@@ -39,6 +39,24 @@ impl Documentation {
             documentation.add_folder(&folder, listener);
         }
         Cow::Owned(documentation)
+    }
+
+    /// Returns the documentation comments that a component carries itself.
+    pub(super) fn of_component(resolve: &Resolve) -> Self {
+        let named = resolve.interfaces.iter().filter_map(|(id, interface)| Some((resolve.id_of(id)?, interface)));
+        let found = named.filter_map(|(name, interface)| {
+            let docs = interface_docs(&|id| &resolve.types[id], interface);
+            (docs != InterfaceDocs::default()).then_some((name.parse().ok()?, docs))
+        });
+        Self(found.collect())
+    }
+
+    /// Adds the documentation of interfaces that only `other` has.
+    pub(super) fn or(mut self, other: &Self) -> Self {
+        for (name, docs) in &other.0 {
+            self.0.entry(name.clone()).or_insert_with(|| docs.clone());
+        }
+        self
     }
 
     /// Returns the documentation comments of these interfaces.
@@ -70,7 +88,7 @@ impl Documentation {
             let name = interface.name.as_ref().and_then(|name| package.name.interface_id(name).parse().ok());
             let Some(name) = name else { continue };
             // Interfaces that this package only uses belong to other packages and have no text here.
-            let docs = interface_docs(package, interface);
+            let docs = interface_docs(&|id| &package.types[id], interface);
             if docs != InterfaceDocs::default() {
                 self.0.entry(name).or_insert(docs);
             }
@@ -78,12 +96,12 @@ impl Documentation {
     }
 }
 
-fn interface_docs(package: &UnresolvedPackage, interface: &wit_parser::Interface) -> InterfaceDocs {
+fn interface_docs<'a>(find: &dyn Fn(TypeId) -> &'a TypeDef, interface: &wit_parser::Interface) -> InterfaceDocs {
     let functions =
         interface.functions.iter().filter_map(|(name, function)| Some((name.clone(), text(&function.docs)?)));
     let mut types = BTreeMap::new();
     for (name, id) in &interface.types {
-        let ty = &package.types[*id];
+        let ty = find(*id);
         let parts: Vec<(&str, &wit_parser::Docs)> = match &ty.kind {
             TypeDefKind::Record(record) => record.fields.iter().map(|field| (&*field.name, &field.docs)).collect(),
             TypeDefKind::Variant(variant) => variant.cases.iter().map(|case| (&*case.name, &case.docs)).collect(),
@@ -110,10 +128,16 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-pub(super) fn folders_in(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn folders_in(folder: &Path) -> Vec<PathBuf> {
     entries(folder).into_iter().filter(|path| path.is_dir()).collect()
 }
 
+/// Returns the WIT files of a folder.
+pub(crate) fn wit_files(folder: &Path) -> Vec<PathBuf> {
+    let is_wit = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wit");
+    entries(folder).into_iter().filter(is_wit).collect()
+}
+
 pub(super) fn holds_wit(folder: &Path) -> bool {
-    entries(folder).iter().any(|path| path.extension().is_some_and(|extension| extension == "wit"))
+    !wit_files(folder).is_empty()
 }

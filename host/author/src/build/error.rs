@@ -56,7 +56,7 @@ pub enum BuildError {
     /// The module's folder has no manifest of a known language, such as `Cargo.toml`.
     #[error(
         "the language of the module in `{folder}` is not known: it has no `Cargo.toml`, \
-             `go.mod`, `package.json` or `pyproject.toml`"
+             `go.mod`, `package.json`, `pyproject.toml` or `compile_flags.txt`"
     )]
     UnknownLanguage {
         /// The path of the module's folder.
@@ -168,6 +168,14 @@ pub enum BuildError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A file to put a module's section into is not a component that another tool made.
+    #[error("`{path}` can't become a module: {reason}")]
+    NotPrebuilt {
+        /// The path of the file.
+        path: PathBuf,
+        /// What is wrong with the file.
+        reason: String,
+    },
     /// The component exports no interface.
     #[error("module `{module}` exports no interface: nothing could call it")]
     NoExports {
@@ -209,8 +217,8 @@ impl BuildError {
             Self::Name { .. } => "rename the folder".to_owned(),
             Self::SameName { .. } => "rename one of the folders, or build them one by one with `--out`".to_owned(),
             Self::UnknownLanguage { .. } => {
-                "give the folder of a module in Rust, Go, JavaScript or Python, or build the component with its language's own tools and \
-                 name the `.wasm` file in the manifest"
+                "give the folder of a module in Rust, Go, JavaScript, TypeScript, Python or C, or build the component with its language's \
+                 own tools and name the `.wasm` file in the manifest"
                     .to_owned()
             }
             Self::SeveralLanguages { .. } => "keep one of the two files, and move the other module to a folder of its own".to_owned(),
@@ -233,7 +241,9 @@ impl BuildError {
             }
             Self::Section { .. } | Self::Migration { .. } => "correct the module's `migrations` folder".to_owned(),
             Self::TooLarge { .. } => "build the module without `--debug`, or split it into several modules".to_owned(),
-            Self::Unreadable { .. } | Self::Unwritable { .. } | Self::Manifest { .. } | Self::Toolchain { .. } => {
+            Self::NotPrebuilt { .. }
+            | Self::Unreadable { .. }
+            | Self::Unwritable { .. } | Self::Manifest { .. } | Self::Toolchain { .. } => {
                 return None;
             }
         })

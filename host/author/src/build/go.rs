@@ -11,12 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
-use wasi_preview1_component_adapter_provider as adapter;
 use wit_bindgen_core::Files;
 use wit_bindgen_core::wit_parser::Resolve;
-use wit_component::ComponentEncoder;
 use wit_parser::TypeDefKind;
 
+use super::bindings::remove_others;
 use super::contract::functions;
 use super::error::BuildError;
 use super::process::{capture_output, check_version, step};
@@ -53,16 +52,9 @@ pub(super) fn compile(
     generate(source, &world, &path)?;
     let core = build(source, workspace, debug, listener)?;
     let mut core = fs::read(&core).map_err(|error| BuildError::unreadable(&core, error))?;
-    encode(&mut core, &world).map_err(|error| BuildError::Encode { module: source.name.clone(), source: error.into() })
-}
-
-fn encode(core: &mut Vec<u8>, world: &World) -> anyhow::Result<Vec<u8>> {
-    world.embed(core)?;
-    let name = adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
-    let mut encoder = ComponentEncoder::default();
-    encoder.validate(true).module(core)?;
-    encoder.adapter(name, adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
-    encoder.encode()
+    world
+        .component_of(&mut core)
+        .map_err(|error| BuildError::Encode { module: source.name.clone(), source: error.into() })
 }
 
 fn go(source: &Source, arguments: &[&str]) -> Command {
@@ -102,7 +94,7 @@ fn check(source: &Source) -> Result<String, BuildError> {
 }
 
 /// Refuses a world for which Go's bindings can't be generated, or its code can't be linked.
-fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
+pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
     let (resolve, _) = world.resolved();
     let mut parts = Vec::new();
     for function in functions(world) {
@@ -159,21 +151,6 @@ fn generate(source: &Source, world: &World, path: &str) -> Result<(), BuildError
     remove_resources(&source.folder.join("component"), &written)
         .and_then(|()| remove_others(&folder, &written))
         .map_err(|error| BuildError::unwritable(&folder, error))
-}
-
-/// Removes all files of `folder` that aren't in `written`, and folders that become empty.
-fn remove_others(folder: &Path, written: &BTreeSet<PathBuf>) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            remove_others(&path, written)?;
-            // Fails, as intended, if the folder isn't empty.
-            let _ = fs::remove_dir(&path);
-        } else if !written.contains(&path) {
-            fs::remove_file(&path)?;
-        }
-    }
-    Ok(())
 }
 
 /// Removes generated files of resources that the world no longer has.

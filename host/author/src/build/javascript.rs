@@ -1,5 +1,6 @@
-//! Makes components of JavaScript modules. A bundler gathers the module's files and packages, and componentize-js embeds the bundle into a
-//! JavaScript engine.
+//! Makes components of JavaScript and TypeScript modules. A bundler gathers the module's files and packages, and componentize-js embeds the
+//! bundle into a JavaScript engine. For TypeScript, the types of the world are generated into the folder `bindings` of the module first, and
+//! TypeScript's own compiler checks the module's files against them.
 //!
 //! A shim around the module's code keeps 64-bit integers exact, takes time and randomness from the world's imports, and reports errors with
 //! message and source lines. The engine's state, including its random seeds, is saved after the module's top level has run. Two builds of
@@ -20,7 +21,7 @@ use serde_json::json;
 
 use super::error::BuildError;
 use super::process::{capture_output, check_version, step};
-use super::source::Source;
+use super::source::{Language, Source};
 use super::world::World;
 use super::{Event, write_if_changed};
 use description::Description;
@@ -32,7 +33,7 @@ const OLDEST: &str = "20";
 /// The advice on how to install Node.js.
 const HELP: &str = "install Node.js 20 or newer, with npm, from https://nodejs.org, or put it on the PATH";
 
-/// The extensions of files that may become part of a component.
+/// The extensions of files that may become part of a component, besides those of [`TYPESCRIPT`].
 const SCRIPTS: [&str; 4] = ["js", "mjs", "cjs", "json"];
 
 /// The extensions of TypeScript files.
@@ -59,6 +60,7 @@ pub(super) fn compile(
     let package = Package::read(source)?;
     let main = package.main(source)?;
     let description = Description::of(source, &world, main)?;
+    let bindings = (source.language == Language::TypeScript).then(|| source.folder.join("bindings"));
     let version = capture_output(node(source, &["--version"]), HELP)?;
     let version = version.unwrap_or_else(|said| said);
     check_version("Node.js", &version, &[OLDEST])?;
@@ -68,8 +70,9 @@ pub(super) fn compile(
     let (wit, component, stamp, job, bundle) =
         (beside("wit"), beside("wasm"), beside("inputs"), beside("json"), beside("bundle.js"));
     package.install(source, listener)?;
-    let inputs = inputs(source, &world, &version)?;
+    let inputs = inputs(source, &world, &version, bindings.as_deref())?;
     if fs::read_to_string(&stamp).is_ok_and(|kept| kept == inputs)
+        && bindings.as_ref().is_none_or(|folder| folder.is_dir())
         && let Ok(kept) = fs::read(&component)
     {
         return Ok(kept);
@@ -81,7 +84,7 @@ pub(super) fn compile(
     write(&wit, &world.text)?;
     let text = json!({
         "folder": source.folder, "main": main, "dependencies": package.dependencies, "wit": wit, "world": world.name,
-        "contract": description, "bundle": bundle, "output": component,
+        "bindings": bindings, "contract": description, "bundle": bundle, "output": component,
     });
     write(&job, &text.to_string())?;
     // If the build fails from here on, the cached component may not match the recorded inputs.
@@ -98,6 +101,22 @@ pub(super) fn compile(
     Ok(bytes)
 }
 
+/// Returns whether the npm package in a folder is written in TypeScript: whether its `main` names such a file.
+pub(super) fn is_typescript(folder: &Path) -> bool {
+    let package = fs::read(folder.join("package.json")).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    let main = package.and_then(|package: Package| package.main);
+    main.is_some_and(|main| has_extension(Path::new(&main), &TYPESCRIPT))
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    path.extension().is_some_and(|found| extensions.iter().any(|extension| found == *extension))
+}
+
+/// Refuses a world with functions, types or names that JavaScript can't carry.
+pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
+    Description::of(source, world, "").map(drop)
+}
+
 impl Package {
     fn read(source: &Source) -> Result<Self, BuildError> {
         let manifest = source.folder.join("package.json");
@@ -111,12 +130,6 @@ impl Package {
         let Some(main) = &self.main else {
             return wrong("it has no `main`: the file with the component's exports".to_owned());
         };
-        if Path::new(main).extension().is_some_and(|extension| TYPESCRIPT.iter().any(|one| extension == *one)) {
-            return wrong(format!(
-                "its `main` is `{main}`, and TypeScript isn't JavaScript: compile it first (`npx tsc`), and name the `.js` file that comes \
-                 of it"
-            ));
-        }
         if !source.folder.join(main).is_file() {
             return wrong(format!("its `main` is `{main}`, and there is no such file"));
         }
@@ -158,10 +171,11 @@ fn node(source: &Source, arguments: &[&str]) -> Command {
     command
 }
 
-/// Returns a list of the digests of all inputs of a component: the module's files, its world, and the tools.
-fn inputs(source: &Source, world: &World, node: &str) -> Result<String, BuildError> {
+/// Returns a list of the digests of all inputs of a component: the module's files without the generated ones in `bindings`, its world, and
+/// the tools.
+fn inputs(source: &Source, world: &World, node: &str, bindings: Option<&Path>) -> Result<String, BuildError> {
     let mut files = BTreeMap::new();
-    collect(&source.folder, &mut files).map_err(|error| BuildError::unreadable(&source.folder, error))?;
+    collect(&source.folder, bindings, &mut files).map_err(|error| BuildError::unreadable(&source.folder, error))?;
     // npm's record identifies the contents of `node_modules`.
     let installed = source.folder.join(INSTALLED);
     if let Ok(bytes) = fs::read(&installed) {
@@ -176,16 +190,16 @@ fn inputs(source: &Source, world: &World, node: &str) -> Result<String, BuildErr
 }
 
 /// Collects the digests of all scripts and manifests in a folder.
-fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Digest>) -> std::io::Result<()> {
+fn collect(folder: &Path, bindings: Option<&Path>, files: &mut BTreeMap<PathBuf, Digest>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name == "node_modules" || name.starts_with('.') {
+        if name == "node_modules" || name.starts_with('.') || bindings == Some(path.as_path()) {
             continue;
         }
         if path.is_dir() {
-            collect(&path, files)?;
-        } else if SCRIPTS.iter().any(|extension| path.extension().is_some_and(|found| found == *extension)) {
+            collect(&path, bindings, files)?;
+        } else if has_extension(&path, &SCRIPTS) || has_extension(&path, &TYPESCRIPT) {
             files.insert(path.clone(), Digest::of(&fs::read(&path)?));
         }
     }

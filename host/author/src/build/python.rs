@@ -110,7 +110,7 @@ pub(super) fn compile(
 }
 
 /// Refuses a world with parts that componentize-py 0.25 doesn't support.
-fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
+pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), BuildError> {
     let (resolve, _) = world.resolved();
     let mut parts = Vec::new();
     for function in functions(world) {

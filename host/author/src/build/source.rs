@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::BuildError;
+use super::javascript;
 use watertight_model::ids::ModuleName;
 use watertight_model::migration::Migration;
 
@@ -20,13 +21,17 @@ pub enum Language {
     Go,
     /// JavaScript: the folder is an npm package.
     JavaScript,
+    /// TypeScript: the folder is an npm package whose `main` is a TypeScript file.
+    TypeScript,
     /// Python: the folder has a `pyproject.toml`.
     Python,
+    /// C: the folder has a file with the flags of the compiler.
+    C,
 }
 
 impl Language {
-    /// All languages that modules can be built from.
-    const ALL: [Self; 4] = [Self::Rust, Self::Go, Self::JavaScript, Self::Python];
+    /// The languages that have a manifest of their own. C comes last: see [`of`](Self::of).
+    const ALL: [Self; 5] = [Self::Rust, Self::Go, Self::JavaScript, Self::Python, Self::C];
 
     /// Returns the name of the language, as components carry it.
     pub fn as_str(self) -> &'static str {
@@ -34,7 +39,9 @@ impl Language {
             Self::Rust => "rust",
             Self::Go => "go",
             Self::JavaScript => "javascript",
+            Self::TypeScript => "typescript",
             Self::Python => "python",
+            Self::C => "c",
         }
     }
 
@@ -43,8 +50,9 @@ impl Language {
         match self {
             Self::Rust => "Cargo.toml",
             Self::Go => "go.mod",
-            Self::JavaScript => "package.json",
+            Self::JavaScript | Self::TypeScript => "package.json",
             Self::Python => "pyproject.toml",
+            Self::C => "compile_flags.txt",
         }
     }
 
@@ -53,11 +61,19 @@ impl Language {
         Self::ALL.iter().any(|language| folder.join(language.manifest()).is_file())
     }
 
+    /// Whether `path` is a folder into which a build writes bindings.
+    pub(crate) fn is_made(path: &Path) -> bool {
+        let makes = |folder| matches!(Self::of(folder), Ok(Self::Go | Self::TypeScript | Self::Python | Self::C));
+        path.ends_with("bindings") && path.parent().is_some_and(makes)
+    }
+
     pub(super) fn of(folder: &Path) -> Result<Self, BuildError> {
         let mut found = Self::ALL.into_iter().filter(|language| folder.join(language.manifest()).is_file());
         let language = found.next().ok_or_else(|| BuildError::UnknownLanguage { folder: folder.to_owned() })?;
         match found.next() {
-            None => Ok(language),
+            None if language == Self::JavaScript && javascript::is_typescript(folder) => Ok(Self::TypeScript),
+            // A module in another language may have C code beside it, with flags for its author's editor.
+            None | Some(Self::C) => Ok(language),
             Some(other) => Err(BuildError::SeveralLanguages {
                 folder: folder.to_owned(),
                 first: language.manifest(),
@@ -113,7 +129,7 @@ impl Source {
 }
 
 /// Reads the `.sql` files of a folder, sorted by name. Returns none if the folder doesn't exist.
-fn migrations(folder: &Path) -> Result<Vec<Migration>, BuildError> {
+pub(super) fn migrations(folder: &Path) -> Result<Vec<Migration>, BuildError> {
     if !folder.exists() {
         return Ok(Vec::new());
     }

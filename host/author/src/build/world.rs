@@ -5,12 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use wit_component::{StringEncoding, WitPrinter, embed_component_metadata};
+use wasi_preview1_component_adapter_provider as adapter;
+use wit_component::{ComponentEncoder, StringEncoding, WitPrinter, embed_component_metadata};
 use wit_parser::{PackageName, Resolve, UnresolvedPackageGroup, WorldId, WorldItem, WorldKey};
 
 use super::documentation::{folders_in, holds_wit};
 use super::error::BuildError;
 use super::source::Source;
+use watertight_model::ids::ModuleName;
 
 /// The WIT text of the package `watertight:lifecycle`, in the version of this host. A workspace may lack the package or have an older
 /// version.
@@ -19,17 +21,33 @@ const LIFECYCLE: &str = include_str!("../../../../wit/lifecycle/lifecycle.wit");
 /// The interface by which a module reports why a call failed.
 pub(super) const FAILURE: &str = "watertight:lifecycle/failure@1.0.0";
 
+/// WIT packages by name, each with its folder.
+pub(crate) type Available = BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)>;
+
 /// The WIT world that a module implements, with everything that the world uses.
-pub(super) struct World {
+pub(crate) struct World {
     /// The name of the world.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The world and everything that the world uses, as one WIT text. The module's package comes first, and the others are nested in it.
-    pub(super) text: String,
+    pub(crate) text: String,
     resolve: Resolve,
     id: WorldId,
 }
 
 impl World {
+    /// Reads the only world of `main`, which has no folder yet. What it uses is among `available`.
+    pub(crate) fn of(main: UnresolvedPackageGroup, available: Available) -> anyhow::Result<Self> {
+        let (packages, _) = needed(&main, available);
+        Self::resolve(main, packages, false)
+    }
+
+    /// Reads the only world in the `wit` folder of the module in `folder`.
+    pub(crate) fn read(folder: &Path, workspace: &Path) -> anyhow::Result<Self> {
+        let wit = folder.join("wit");
+        anyhow::ensure!(holds_wit(&wit), "there is no `.wit` file in `{}`", wit.display());
+        Self::of(UnresolvedPackageGroup::parse_dir(&wit)?, available(&wit, workspace))
+    }
+
     /// Reads the only world in the module's `wit` folder.
     pub(super) fn gather(source: &Source, workspace: &Path) -> Result<Self, BuildError> {
         Self::gathered(source, workspace, false)
@@ -56,6 +74,12 @@ impl World {
             packages.push(lifecycle);
         }
         Self::resolve(main, packages, reports_failure).map_err(|error| refused(format!("{error:#}")))
+    }
+
+    /// Resolves the only world of `main` with the packages that a module with the WIT folder `wit` may use.
+    pub(super) fn of_text(main: UnresolvedPackageGroup, wit: &Path, workspace: &Path) -> anyhow::Result<Self> {
+        let (packages, _) = needed(&main, available(wit, workspace));
+        Self::resolve(main, packages, false)
     }
 
     fn resolve(
@@ -88,13 +112,19 @@ impl World {
     }
 
     /// Returns the resolved packages, and the id of the world in them.
-    pub(super) fn resolved(&self) -> (&Resolve, WorldId) {
+    pub(crate) fn resolved(&self) -> (&Resolve, WorldId) {
         (&self.resolve, self.id)
     }
 
-    /// Embeds a description of the world into a core module, as a custom section. The component encoder makes the component from it.
-    pub(super) fn embed(&self, core: &mut Vec<u8>) -> anyhow::Result<()> {
-        embed_component_metadata(core, &self.resolve, self.id, StringEncoding::UTF8, false)
+    /// Makes a component that implements the world from a core module. If the module imports WASI's preview 1, an adapter implements that
+    /// with preview 2. Adds a description of the world to `core`.
+    pub(super) fn component_of(&self, core: &mut Vec<u8>) -> anyhow::Result<Vec<u8>> {
+        embed_component_metadata(core, &self.resolve, self.id, StringEncoding::UTF8, false)?;
+        let name = adapter::WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME;
+        let mut encoder = ComponentEncoder::default();
+        encoder.validate(true).module(core)?;
+        encoder.adapter(name, adapter::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
+        encoder.encode()
     }
 }
 
@@ -113,6 +143,37 @@ fn import_failure(resolve: &mut Resolve, world: WorldId) {
     resolve.worlds[world].imports.entry(WorldKey::Interface(id)).or_insert(item);
 }
 
+/// Lists the interfaces with functions that the world in a module's WIT folder exports, without those of the host's and of WASI's packages
+/// and those that the world defines itself. `None` if the folder has no WIT.
+///
+/// # Errors
+///
+/// The reason why the world can't be read, as a text for people.
+pub(super) fn interfaces_exported(
+    module: &ModuleName,
+    wit: &Path,
+    workspace: &Path,
+) -> Result<Option<Vec<String>>, String> {
+    if !holds_wit(wit) {
+        return Ok(None);
+    }
+    let failed = |error: anyhow::Error| format!("the world of module `{module}` can't be read: {error:#}");
+    let main =
+        UnresolvedPackageGroup::parse_dir(wit).map_err(|error| failed(anyhow::Error::msg(format!("{error:#}"))))?;
+    let world = World::of_text(main, wit, workspace).map_err(failed)?;
+    let (resolve, id) = world.resolved();
+    let exports = resolve.worlds[id].exports.iter().filter_map(|(key, item)| match (key, item) {
+        (WorldKey::Interface(_), WorldItem::Interface { id, .. }) => Some(*id),
+        _ => None,
+    });
+    let contracts = exports.filter(|id| {
+        let interface = &resolve.interfaces[*id];
+        let namespace = interface.package.map(|package| resolve.packages[package].name.namespace.as_str());
+        !interface.functions.is_empty() && !matches!(namespace, Some("wasi" | "watertight"))
+    });
+    Ok(Some(contracts.filter_map(|id| resolve.id_of(id)).collect()))
+}
+
 /// Returns the folders of the workspace's packages that a module's world needs. `None` if they can't be determined.
 pub(super) fn contracts(folder: &Path, workspace: &Path) -> Option<BTreeSet<PathBuf>> {
     let wit = folder.join("wit");
@@ -126,10 +187,12 @@ pub(super) fn contracts(folder: &Path, workspace: &Path) -> Option<BTreeSet<Path
 }
 
 /// Returns the packages that a module may use, with their folders. A package in the module's own `wit/deps` takes precedence over one of
-/// the same name in the workspace. Leaves out folders with invalid WIT; if the module needs one, its package is reported as missing.
-fn available(wit: &Path, workspace: &Path) -> BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)> {
+/// the same name in the workspace's `wit`, and this one over one in the workspace's `wit/deps`. Leaves out folders with invalid WIT; if the
+/// module needs one, its package is reported as missing.
+pub(crate) fn available(wit: &Path, workspace: &Path) -> Available {
     let shared = workspace.join("wit");
     let folders = folders_in(&wit.join("deps")).into_iter().chain([shared.clone()]).chain(folders_in(&shared));
+    let folders = folders.chain(folders_in(&shared.join("deps")));
     let mut packages = BTreeMap::new();
     for folder in folders.filter(|folder| holds_wit(folder)) {
         if let Ok(group) = UnresolvedPackageGroup::parse_dir(&folder) {
@@ -140,10 +203,7 @@ fn available(wit: &Path, workspace: &Path) -> BTreeMap<PackageName, (PathBuf, Un
 }
 
 /// Returns the packages that `main` needs directly or indirectly, and whether some of them are missing.
-fn needed(
-    main: &UnresolvedPackageGroup,
-    mut available: BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)>,
-) -> (Vec<UnresolvedPackageGroup>, bool) {
+pub(crate) fn needed(main: &UnresolvedPackageGroup, mut available: Available) -> (Vec<UnresolvedPackageGroup>, bool) {
     let named = |group: &UnresolvedPackageGroup| -> BTreeSet<PackageName> {
         let packages = std::iter::once(&group.main).chain(&group.nested);
         packages.flat_map(|package| package.foreign_deps.keys().cloned()).collect()

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use ignore::WalkBuilder;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::build::Inputs;
+use crate::build::{Inputs, Language};
 use watertight_model::ids::Digest;
 
 /// How many files, and how many folders, a snapshot reads at most. Larger applications most likely name a folder that holds no sources.
@@ -189,11 +189,9 @@ pub(super) fn is_not_a_source(path: &Path) -> bool {
     MATCHER.matched(name, false).is_ignore() || name == "target" && path.join("CACHEDIR.TAG").exists()
 }
 
-/// Whether this is code that a generator of bindings writes beside the sources, in Go or Python.
+/// Whether this is code that a generator of bindings writes beside the sources.
 fn is_binding(path: &Path) -> bool {
-    let beside = ["go.mod", "pyproject.toml"];
-    path.ends_with("wit_bindings.go")
-        || path.ends_with("bindings") && beside.iter().any(|manifest| path.with_file_name(manifest).exists())
+    path.ends_with("wit_bindings.go") || Language::is_made(path)
 }
 
 #[cfg(test)]

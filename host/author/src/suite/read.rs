@@ -2,7 +2,7 @@
 //!
 //! Reading checks everything that can be checked without a module, so that a misspelt word doesn't make a test that always passes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::expect::check;
+use crate::expect::check;
+use crate::fake::{ExpectedCall, FakeSource, Fault, read_calls};
 use watertight_model::ids::{InterfaceName, ModuleName};
 
 /// The maximum size of a suite's file, in bytes.
@@ -49,13 +50,16 @@ impl Suite {
 }
 
 /// A test case: steps that run on their own state.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Case {
     /// What the case verifies, as a sentence.
     pub name: String,
     /// The steps, in order. The case ends at the first step that fails.
     pub steps: Vec<Step>,
+    /// The modules that the case fakes, by their names in the manifest.
+    pub fakes: BTreeMap<ModuleName, FakeSource>,
+    /// The modules that the case needs as they are. It is left out where one of them is faked.
+    pub real: BTreeSet<ModuleName>,
 }
 
 /// One step of a test case.
@@ -94,8 +98,43 @@ pub enum Step {
         /// The SQL statement to run.
         sql: String,
     },
+    /// Compares the calls that a fake got since the last such step of the case.
+    Called {
+        /// The faked module.
+        module: ModuleName,
+        /// The expected calls, in order.
+        calls: Vec<ExpectedCall>,
+    },
     /// Stops the modules and starts them again on the same databases. Unfinished work is resumed, as after any start.
     Restart,
+}
+
+impl Step {
+    /// Returns the interface by which the step names another module.
+    pub(super) fn of(&self) -> Option<&InterfaceName> {
+        match self {
+            Self::Call { of, .. } | Self::Query { of, .. } | Self::Execute { of, .. } => of.as_ref(),
+            Self::Called { .. } | Self::Restart => None,
+        }
+    }
+
+    /// Returns what the step expects, which may keep values under names.
+    pub(super) fn expected(&self) -> Option<&Value> {
+        match self {
+            Self::Call { answer, .. } => Some(answer),
+            Self::Query { rows, .. } => Some(rows),
+            Self::Called { .. } | Self::Execute { .. } | Self::Restart => None,
+        }
+    }
+
+    /// Iterates over all JSON of the step, which may use values that were kept.
+    pub(super) fn values(&self) -> impl Iterator<Item = &Value> {
+        let arguments = match self {
+            Self::Call { arguments, .. } => arguments.as_slice(),
+            _ => &[],
+        };
+        arguments.iter().chain(self.expected())
+    }
 }
 
 #[derive(Deserialize)]
@@ -103,7 +142,45 @@ pub enum Step {
 struct RawSuite {
     interface: Option<InterfaceName>,
     module: Option<ModuleName>,
-    cases: Vec<Case>,
+    #[serde(default)]
+    fake: BTreeMap<ModuleName, Value>,
+    cases: Vec<RawCase>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCase {
+    name: String,
+    #[serde(default)]
+    fake: BTreeMap<ModuleName, Value>,
+    steps: Vec<Step>,
+}
+
+impl RawCase {
+    /// Adds the fakes of the whole suite to the case's own. `at` is the index of the case.
+    fn finish(self, all: &BTreeMap<ModuleName, Value>, at: usize, file: &Path) -> Result<Case, String> {
+        let base = file.parent().unwrap_or(Path::new("."));
+        let (mut fakes, mut real) = (BTreeMap::new(), BTreeSet::new());
+        let own = self.fake.iter().map(|(module, value)| (module, value, format!("/cases/{at}/fake/{module}")));
+        let others = all.iter().filter(|(module, _)| !self.fake.contains_key(*module));
+        for (module, value, pointer) in others.map(|(m, value)| (m, value, format!("/fake/{m}"))).chain(own) {
+            let source = match value {
+                Value::Bool(false) => {
+                    real.insert(module.clone());
+                    continue;
+                }
+                Value::String(name) => FakeSource::named(name, base),
+                Value::Object(_) => FakeSource::Inline { script: value.clone(), file: file.to_owned(), pointer },
+                _ => {
+                    return Err(format!(
+                        "has at `{pointer}` neither a script, the name of its file, \"default\", nor `false` for the real module"
+                    ));
+                }
+            };
+            fakes.insert(module.clone(), source);
+        }
+        Ok(Case { name: self.name, steps: self.steps, fakes, real })
+    }
 }
 
 #[derive(Deserialize)]
@@ -119,6 +196,8 @@ struct RawStep {
     rows: Option<Value>,
     execute: Option<String>,
     restart: Option<bool>,
+    called: Option<ModuleName>,
+    calls: Option<Value>,
     of: Option<InterfaceName>,
 }
 
@@ -126,9 +205,19 @@ impl TryFrom<RawStep> for Step {
     type Error = String;
 
     fn try_from(raw: RawStep) -> Result<Self, String> {
-        let RawStep { call, arguments, answer, at_once, query, rows, execute, restart, of } = raw;
+        let RawStep { call, arguments, answer, at_once, query, rows, execute, restart, called, calls, of } = raw;
+        if let Some(module) = called {
+            let others = call.is_some() || query.is_some() || execute.is_some() || restart.is_some() || of.is_some();
+            let calls = calls.filter(|_| !others && arguments.is_none() && answer.is_none() && rows.is_none());
+            let calls = calls.ok_or(
+                "`called` names a faked module, and needs the `calls` that it must have got, and nothing else",
+            )?;
+            let told = |faults: Vec<Fault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            return Ok(Self::Called { module, calls: read_calls(&calls, "/calls").map_err(told)? });
+        }
         let is_no_call = arguments.is_none() && answer.is_none() && at_once.is_none();
         match (call, query, execute, restart) {
+            _ if calls.is_some() => Err("`calls` stands in a step with `called`".to_owned()),
             (Some(function), None, None, None) if rows.is_none() => {
                 let arguments = arguments.unwrap_or_default();
                 arguments.iter().try_for_each(|argument| check(argument, false))?;
@@ -148,7 +237,7 @@ impl TryFrom<RawStep> for Step {
             (None, None, Some(sql), None) if is_no_call && rows.is_none() => Ok(Self::Execute { of, sql }),
             (None, None, None, Some(true)) if is_no_call && rows.is_none() && of.is_none() => Ok(Self::Restart),
             _ => Err("a step is `call` with `arguments` and `answer`, `query` with `rows`, or `execute`, each with `of` where another \
-                      module is meant; or `\"restart\": true`"
+                      module is meant; `called` with `calls`; or `\"restart\": true`"
                 .to_owned()),
         }
     }
@@ -232,11 +321,7 @@ fn read(path: &Path) -> Result<Suite, SuiteError> {
     if raw.interface.is_some() == raw.module.is_some() {
         return Err(refused("must name either an `interface` or a `module`, and not both".to_owned()));
     }
-    let of = |step: &Step| match step {
-        Step::Call { of, .. } | Step::Query { of, .. } | Step::Execute { of, .. } => of.clone(),
-        Step::Restart => None,
-    };
-    let others = raw.cases.iter().flat_map(|case| case.steps.iter().filter_map(of));
+    let others = raw.cases.iter().flat_map(|case| case.steps.iter().filter_map(|step| step.of().cloned()));
     if let Some(label) = raw.interface.iter().cloned().chain(others).find(InterfaceName::is_label) {
         return Err(refused(format!(
             "names `{label}`, which is not the full name of an interface; write it with its package, such as \
@@ -256,5 +341,7 @@ fn read(path: &Path) -> Result<Suite, SuiteError> {
         }
     }
     let interface = raw.interface.unwrap_or_else(InterfaceName::world);
-    Ok(Suite { file: path.to_owned(), interface, module: raw.module, cases: raw.cases })
+    let RawSuite { module, fake, cases, .. } = raw;
+    let cases = cases.into_iter().enumerate().map(|(at, case)| case.finish(&fake, at, path).map_err(refused));
+    Ok(Suite { file: path.to_owned(), interface, module, cases: cases.collect::<Result<_, _>>()? })
 }

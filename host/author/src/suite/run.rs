@@ -1,10 +1,10 @@
-//! Runs suites. The part of an application that a module needs is linked once, and each case gets its own state.
+//! Runs suites. Each case gets its own state, and its own fakes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -14,36 +14,33 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use super::expect::{Difference, KeptValues, differences, resolve_placeholders};
 use super::read::{Case, Step, Suite};
-use watertight_control::application::{
-    self, Artifacts, Checked, Databases, Host, LinkedCode, SharedParts, assemble, link_all,
-};
+use super::variant::{Cast, Variant};
+use crate::expect::{Difference, KeptValues, add_kept_names, add_used_names, differences, resolve_placeholders};
+use crate::fake::{Fake, FakeError, Play};
+use watertight_control::application::{Artifacts, Checked, Databases, Host, SharedParts, assemble};
+use watertight_control::invoke::{Caller, invoke};
 use watertight_control::state::{StateError, StateFolder};
-use watertight_engine::compile::prune;
-use watertight_graph::graph::AppGraph;
 use watertight_graph::routes::RouteTable;
-use watertight_model::config::{AppConfig, Values};
-use watertight_model::ids::{FunctionPath, GenerationNumber, InterfaceName, ModuleName};
+use watertight_model::config::AppConfig;
+use watertight_model::ids::{Digest, FunctionPath, GenerationNumber, InterfaceName, ModuleName};
 use watertight_model::problem::Problems;
-use watertight_runtime::invoke::{Caller, invoke};
-use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{AdmissionTable, Generation};
 use watertight_sql::Database;
 
 /// The maximum time that an SQL statement of a suite may take.
 const STATEMENT_TIME: Duration = Duration::from_secs(10);
 
-/// The number of compiled compartments that are kept on the disk for later runs.
-const KEPT_CODE: usize = 16;
-
-/// A module under test with the modules that it calls: linked once, and started for each case.
+/// A module under test with the modules that it calls, real or faked: linked once for each set of fakes, and started for each case.
 pub struct ModuleUnderTest {
     module: ModuleName,
     config: AppConfig,
-    graph: AppGraph,
-    values: Values,
-    linked: Vec<Linked>,
+    artifacts: Artifacts,
+    /// The fakes of all cases that name no others.
+    fakes: BTreeMap<ModuleName, Fake>,
+    cast: Arc<Cast>,
+    /// The linked variants, by the components of the modules that are faked in them.
+    variants: Mutex<BTreeMap<Vec<(ModuleName, Digest)>, Arc<Variant>>>,
     host: Host,
     /// The temporary folder in which each case gets its state folder. Dropping this value deletes it.
     folder: TempDir,
@@ -67,6 +64,21 @@ pub enum RunError {
     /// The application with the module under test has problems or doesn't start.
     #[error(transparent)]
     Problems(#[from] Problems),
+    /// A fake can't be used.
+    #[error(transparent)]
+    Fake(#[from] FakeError),
+    /// A fake stands for a module that the application doesn't have.
+    #[error("there is a fake of module `{module}`, which the application doesn't have")]
+    NoModule {
+        /// The name of the module.
+        module: ModuleName,
+    },
+    /// A fake stands for the module under test.
+    #[error("there is a fake of module `{module}`, which is the module under test")]
+    Itself {
+        /// The name of the module.
+        module: ModuleName,
+    },
 }
 
 /// The result of running a contract suite for a module.
@@ -89,6 +101,10 @@ pub struct CaseReport {
     pub millis: u64,
     /// Why the case failed; `None` if it passed.
     pub failure: Option<Failure>,
+    /// Why the case was not run; `None` if it was.
+    pub skipped: Option<String>,
+    /// The number of steps that were left out, because they look into a module that is faked.
+    pub left_out: usize,
     /// The log lines of the modules during the case. The listener of [`ModuleUnderTest::run`] adds them.
     pub log: Vec<String>,
 }
@@ -107,50 +123,40 @@ pub struct Failure {
 }
 
 impl ModuleUnderTest {
-    /// Links `module` with all modules that it calls. `config` names the component file under test, and `artifacts` has the loaded
-    /// components of all modules. Compiled code is kept in `target/test` of the workspace. Blocks while it compiles.
+    /// Prepares the tests of `module`. `config` names the component file under test, `artifacts` has the loaded components of all modules,
+    /// and `fakes` are those of all cases that name no others.
     ///
     /// # Errors
     ///
-    /// All problems of the whole application with the tested component as the module, including those of callers whose imports the
-    /// component no longer fits. Variables and secrets are needed only for the modules that run.
-    pub fn link(config: AppConfig, artifacts: &Artifacts, module: &ModuleName, host: Host) -> Result<Self, RunError> {
-        let workspace = config.workspace.join("target/test");
-        let Checked { mut config, graph, .. } = application::check_paper_with(config, artifacts)?;
-        retain_modules(&mut config, &needed(&graph, module));
-        let artifacts: Artifacts = artifacts
-            .iter()
-            .filter(|(name, _)| config.modules.contains_key(*name))
-            .map(|(n, a)| (n.clone(), a.clone()))
-            .collect();
-        let Checked { config, graph, values, .. } = application::check_with(config, &artifacts)?;
-
-        let no_room = |source| RunError::Folder { folder: workspace.clone(), source };
-        let code = workspace.join("code");
-        std::fs::create_dir_all(&code).map_err(no_room)?;
-        let folder = private("state-").tempdir_in(&workspace).map_err(no_room)?;
-        let state = StateFolder::open(&folder.path().join("link"))?;
-        let compiler = host.compiler(&state, config.compile)?;
-        // Concurrent runs may share this folder. Code that is missing, or removed meanwhile, is compiled.
-        link_code(&code, &state.code());
-        let linked = link_all(&graph, &compiler, &host.capabilities, &LinkedCode::new())?;
-        link_code(&state.code(), &code);
-        prune(&code, KEPT_CODE);
-        Ok(Self { module: module.clone(), config, graph, values, linked, host, folder })
+    /// The folder for temporary files can't be created.
+    pub fn new(
+        config: AppConfig,
+        artifacts: Artifacts,
+        module: &ModuleName,
+        fakes: BTreeMap<ModuleName, Fake>,
+        mut host: Host,
+    ) -> Result<Self, RunError> {
+        let parent = config.workspace.join("target/test");
+        let no_room = |source| RunError::Folder { folder: parent.clone(), source };
+        std::fs::create_dir_all(&parent).map_err(no_room)?;
+        let folder = private("state-").tempdir_in(&parent).map_err(no_room)?;
+        let cast = Arc::new(Cast::default());
+        host.capabilities = host.capabilities.with_stand_ins(cast.clone());
+        let module = module.clone();
+        Ok(Self { module, config, artifacts, fakes, cast, variants: Mutex::default(), host, folder })
     }
 
     /// Runs every case of a suite. Calls `heard` with the result of each case as soon as the case has ended.
     ///
     /// # Errors
     ///
-    /// [`RunError`] if a case can't run at all. A failed case is not an error.
+    /// [`RunError`] if a case can't run at all, which includes all problems of the whole application with the tested component as the module:
+    /// also those of callers whose imports the component no longer fits. Variables and secrets are needed only for the modules that run. A
+    /// failed case is not an error.
     pub async fn run(&self, suite: &Suite, mut heard: impl FnMut(&mut CaseReport)) -> Result<Report, RunError> {
         let mut cases = Vec::with_capacity(suite.cases.len());
         for case in &suite.cases {
-            let start = Instant::now();
-            let failure = self.run_case(suite, case).await?;
-            let millis = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let mut report = CaseReport { name: case.name.clone(), millis, failure, log: Vec::new() };
+            let mut report = self.run_case(suite, case).await?;
             heard(&mut report);
             cases.push(report);
         }
@@ -158,25 +164,108 @@ impl ModuleUnderTest {
     }
 
     /// Starts the application on an empty state, runs the steps, and stops it.
-    async fn run_case(&self, suite: &Suite, case: &Case) -> Result<Option<Failure>, RunError> {
+    async fn run_case(&self, suite: &Suite, case: &Case) -> Result<CaseReport, RunError> {
+        let mut report = CaseReport {
+            name: case.name.clone(),
+            millis: 0,
+            failure: None,
+            skipped: None,
+            left_out: 0,
+            log: Vec::new(),
+        };
+        let mut fakes = self.fakes.clone();
+        for (module, source) in &case.fakes {
+            fakes.insert(module.clone(), Fake::read(&self.config, module, source)?);
+        }
+        let left_out = match self.steps_to_leave_out(case) {
+            Ok(left_out) => left_out,
+            Err(why) => {
+                report.skipped = Some(why);
+                return Ok(report);
+            }
+        };
+        report.left_out = left_out.len();
+        let variant = tokio::task::block_in_place(|| self.variant(&fakes))?;
+        let begun = Instant::now();
         let no_room = |source| RunError::Folder { folder: self.folder.path().to_owned(), source };
         let folder = private("case-").tempdir_in(self.folder.path()).map_err(no_room)?;
         let state = StateFolder::open(folder.path())?;
-        let started = self.start(GenerationNumber(1), &state).await?;
-        let mut run = CaseRun { subject: self, suite, state, started, kept: KeptValues::new() };
-        let failure = run.steps(case).await;
+        let plays = fakes.iter().map(|(module, fake)| (module.clone(), fake.start())).collect();
+        self.cast.set(&plays);
+        let started = self.start(&variant, GenerationNumber(1), &state).await?;
+        let mut run = CaseRun { subject: self, variant, plays, suite, state, started, kept: KeptValues::new() };
+        report.failure = run.steps(case, &left_out).await;
         run.started.databases.close().await;
-        Ok(failure)
+        report.millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Ok(report)
+    }
+
+    /// Returns the linked application with these fakes.
+    fn variant(&self, fakes: &BTreeMap<ModuleName, Fake>) -> Result<Arc<Variant>, RunError> {
+        if let Some(module) = fakes.keys().find(|module| **module == self.module) {
+            return Err(RunError::Itself { module: module.clone() });
+        }
+        let digest = |(name, fake): (&ModuleName, &Fake)| (name.clone(), fake.contract().artifact().digest);
+        let key: Vec<_> = fakes.iter().map(digest).collect();
+        let mut variants = self.variants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(variant) = variants.get(&key) {
+            return Ok(variant.clone());
+        }
+        let (config, folder) = (self.config.clone(), self.folder.path());
+        let variant = Arc::new(Variant::link(config, &self.artifacts, &self.module, fakes, &self.host, folder)?);
+        variants.insert(key, variant.clone());
+        Ok(variant)
+    }
+
+    /// Returns the indices of the steps that only look into a module that is faked although the case doesn't ask for it.
+    ///
+    /// # Errors
+    ///
+    /// Why the case can't run without the real module.
+    fn steps_to_leave_out(&self, case: &Case) -> Result<BTreeSet<usize>, String> {
+        let fakes: Vec<_> = self.fakes.iter().filter(|(module, _)| !case.fakes.contains_key(*module)).collect();
+        if let Some((module, _)) = fakes.iter().find(|(module, _)| case.real.contains(*module)) {
+            return Err(format!("it needs the real `{module}`"));
+        }
+        let mut left_out = BTreeSet::new();
+        let (mut kept, mut lost) = (BTreeSet::new(), BTreeSet::new());
+        for (at, step) in case.steps.iter().enumerate() {
+            let module = step.of().and_then(|of| fakes.iter().find(|(_, fake)| fake.contract().exports(of)));
+            let expected = step.expected();
+            match module {
+                Some((module, _)) if matches!(step, Step::Execute { .. }) => {
+                    return Err(format!("step {} writes to the database of `{module}`, which is faked", at + 1));
+                }
+                Some(_) => {
+                    left_out.insert(at);
+                    expected.iter().for_each(|value| add_kept_names(value, &mut lost));
+                }
+                None => {
+                    let mut used = BTreeSet::new();
+                    step.values().for_each(|value| add_used_names(value, &mut used));
+                    if let Some(name) = used.iter().find(|name| lost.contains(*name) && !kept.contains(*name)) {
+                        return Err(format!("step {} needs `{name}`, which a faked module can't tell", at + 1));
+                    }
+                    expected.iter().for_each(|value| add_kept_names(value, &mut kept));
+                }
+            }
+        }
+        Ok(left_out)
     }
 
     /// Starts the application on a state folder as a host does, as the generation with this number.
-    async fn start(&self, number: GenerationNumber, state: &StateFolder) -> Result<RunningCase, RunError> {
+    async fn start(
+        &self,
+        variant: &Variant,
+        number: GenerationNumber,
+        state: &StateFolder,
+    ) -> Result<RunningCase, RunError> {
         let databases = Databases::new(self.host.database.clone());
-        tokio::task::block_in_place(|| databases.open_unpublished(&self.graph, state))?;
+        tokio::task::block_in_place(|| databases.open_unpublished(&variant.graph, state))?;
         // A suite calls functions directly, so it needs no routes.
-        let (config, graph, routes) = (self.config.clone(), self.graph.clone(), RouteTable::default());
-        let checked = Checked { config, graph, routes, values: self.values.clone(), notes: Vec::new() };
-        let (linked, admissions) = (self.linked.clone(), AdmissionTable::default());
+        let (config, graph, routes) = (variant.config.clone(), variant.graph.clone(), RouteTable::default());
+        let checked = Checked { config, graph, routes, values: variant.values.clone(), notes: Vec::new() };
+        let (linked, admissions) = (variant.linked.clone(), AdmissionTable::default());
         let Host { capabilities, telemetry, .. } = &self.host;
         let parts = SharedParts { databases: &databases, admissions: &admissions, capabilities, telemetry };
         let generation = assemble(number, checked, linked, parts)?;
@@ -192,49 +281,12 @@ fn private(prefix: &str) -> tempfile::Builder<'_, '_> {
     builder
 }
 
-/// Returns a module and all modules that it calls directly or indirectly.
-fn needed(graph: &AppGraph, module: &ModuleName) -> BTreeSet<ModuleName> {
-    let (mut needed, mut open) = (BTreeSet::new(), vec![module.clone()]);
-    while let Some(module) = open.pop() {
-        if let Some(node) = graph.modules.get(&module) {
-            open.extend(node.calls.values().map(|provider| provider.module.clone()));
-        }
-        needed.insert(module);
-        open.retain(|module| !needed.contains(module));
-    }
-    needed
-}
-
-/// Removes all other modules, all routes and all mounts from the configuration.
-fn retain_modules(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
-    config.routes.clear();
-    config.mounts.clear();
-    // A module that passes requests on must stand in a table.
-    config.middlewares.retain(|middleware| modules.contains(&middleware.module.value));
-    config.modules.retain(|name, _| modules.contains(name));
-    for module in config.modules.values_mut() {
-        module.calls.retain(|name| modules.contains(name));
-    }
-    for compartment in config.compartments.values_mut() {
-        compartment.modules.retain(|name| modules.contains(name));
-    }
-    config.compartments.retain(|_, compartment| !compartment.modules.is_empty());
-}
-
-/// Hard-links compiled code from one folder into another. The file names identify the contents, and the files never change.
-fn link_code(from: &Path, to: &Path) {
-    let Ok(entries) = std::fs::read_dir(from) else { return };
-    for entry in entries.flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
-            // Fails if the link exists already or the file is gone. Missing code is compiled again.
-            let _ = std::fs::hard_link(entry.path(), to.join(entry.file_name()));
-        }
-    }
-}
-
 /// The execution of one test case: the running application, and the values that the case has kept.
 struct CaseRun<'a> {
     subject: &'a ModuleUnderTest,
+    variant: Arc<Variant>,
+    /// The fakes that answer in this case.
+    plays: BTreeMap<ModuleName, Arc<Play>>,
     suite: &'a Suite,
     state: StateFolder,
     started: RunningCase,
@@ -248,9 +300,13 @@ struct RunningCase {
 }
 
 impl CaseRun<'_> {
-    async fn steps(&mut self, case: &Case) -> Option<Failure> {
-        for (index, step) in case.steps.iter().enumerate() {
-            let (reason, differences) = match self.step(step).await {
+    async fn steps(&mut self, case: &Case, left_out: &BTreeSet<usize>) -> Option<Failure> {
+        for (index, step) in case.steps.iter().enumerate().filter(|(index, _)| !left_out.contains(index)) {
+            let outcome = self.step(step).await;
+            let unprepared: Vec<String> = self.plays.values().flat_map(|play| play.take_failures()).collect();
+            let (reason, differences) = match outcome {
+                // What a fake was not prepared for explains all that follows from it.
+                _ if !unprepared.is_empty() => (Some(unprepared.join("; ")), Vec::new()),
                 Ok(differences) if differences.is_empty() => continue,
                 Ok(differences) => (None, differences),
                 Err(reason) => (Some(reason), Vec::new()),
@@ -258,9 +314,19 @@ impl CaseRun<'_> {
             let what = match step {
                 Step::Call { function, .. } => function.clone(),
                 Step::Query { sql, .. } | Step::Execute { sql, .. } => sql.clone(),
+                Step::Called { module, .. } => format!("the calls of `{module}`"),
                 Step::Restart => "restart".to_owned(),
             };
             return Some(Failure { step: index + 1, what, reason, differences });
+        }
+        for (module, play) in &self.plays {
+            let (reason, differences) = match play.compare_scripted_calls() {
+                Ok(differences) if differences.is_empty() => continue,
+                Ok(differences) => (None, differences),
+                Err(reason) => (Some(reason), Vec::new()),
+            };
+            let what = format!("the calls of `{module}` that its fake expects by the end");
+            return Some(Failure { step: case.steps.len(), what, reason, differences });
         }
         None
     }
@@ -286,10 +352,14 @@ impl CaseRun<'_> {
                 let done = self.database(of.as_ref())?.execute(sql, Vec::new(), Instant::now() + STATEMENT_TIME).await;
                 done.map(|_| Vec::new()).map_err(|error| format!("the statement failed: {error}"))
             }
+            Step::Called { module, calls } => {
+                let play = self.plays.get(module).ok_or_else(|| format!("`{module}` is not faked in this case"))?;
+                play.compare_calls(calls, &mut self.kept)
+            }
             Step::Restart => {
                 self.started.databases.close().await;
                 let next = GenerationNumber(self.started.generation.number.0 + 1);
-                let started = self.subject.start(next, &self.state).await;
+                let started = self.subject.start(&self.variant, next, &self.state).await;
                 self.started = started.map_err(|error| format!("the application doesn't start again: {error}"))?;
                 Ok(Vec::new())
             }
@@ -337,7 +407,7 @@ impl CaseRun<'_> {
             return Ok((self.subject.module.clone(), String::new()));
         }
         let wanted = of.unwrap_or(&self.suite.interface);
-        let exports = self.subject.graph.modules.iter().filter_map(|(module, node)| {
+        let exports = self.variant.graph.modules.iter().filter_map(|(module, node)| {
             let export = node.artifact.shape.exports.keys().find(|export| export.can_serve(wanted))?;
             Some((module.clone(), export.to_string()))
         });

@@ -6,8 +6,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::expect::{KeptValues, check, differences, resolve_placeholders};
 use super::*;
+use crate::expect::{KeptValues, check, differences, resolve_placeholders};
 
 fn compare(expected: &Value, found: &Value) -> Vec<(String, Option<Value>, Option<Value>)> {
     let found = differences(expected, found, &mut KeptValues::new()).unwrap();

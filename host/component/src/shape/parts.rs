@@ -13,7 +13,7 @@ impl Function {
 
     /// Returns the first part of the parameters and the result for which `wanted` is true, with its path: `draft.lines[]`, `result.ok`.
     /// `None` if there is none.
-    pub fn find_part(&self, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
+    pub fn find_part(&self, wanted: impl Fn(&Type) -> bool + Copy) -> Option<(String, &Type)> {
         let parameters = self.parameters.iter().map(|parameter| (&*parameter.name, &parameter.ty));
         let result = self.result.iter().map(|ty| ("result", ty));
         parameters.chain(result).find_map(|(name, ty)| ty.find_part(name.to_owned(), wanted))
@@ -29,7 +29,7 @@ pub fn functions_with_part(interface: &Interface, wanted: fn(&Type) -> bool) -> 
 impl Type {
     /// Returns whether `wanted` is true for the type or a part of it. The validator bounds the size of a type with all its parts, and thereby
     /// this recursion.
-    pub fn has_part(&self, wanted: fn(&Type) -> bool) -> bool {
+    pub fn has_part(&self, wanted: impl Fn(&Type) -> bool + Copy) -> bool {
         let within = |ty: &Option<Arc<Type>>| ty.as_ref().is_some_and(|ty| ty.has_part(wanted));
         wanted(self)
             || match self {
@@ -50,7 +50,7 @@ impl Type {
     /// part; `path` is its path.
     ///
     /// The validator bounds the size of a type with all its parts, and thereby this recursion.
-    pub fn find_part(&self, path: String, wanted: fn(&Type) -> bool) -> Option<(String, &Type)> {
+    pub fn find_part(&self, path: String, wanted: impl Fn(&Type) -> bool + Copy) -> Option<(String, &Type)> {
         if wanted(self) {
             return Some((path, self));
         }

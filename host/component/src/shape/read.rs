@@ -98,10 +98,29 @@ pub fn read(bytes: &[u8]) -> Result<Shape, ShapeError> {
     for (name, item) in imports {
         reader.add(name, item, &mut shape.imports, &mut shape.bare_imports)?;
     }
+    split_functions(&mut shape.imports);
     for (name, item) in exports {
         reader.add(name, item, &mut shape.exports, &mut shape.bare_exports)?;
     }
     Ok(shape)
+}
+
+/// Gives each function that a world imports directly an entry of its own, as far as its name is a label.
+fn split_functions(imports: &mut BTreeMap<InterfaceName, Interface>) {
+    let Some(mut world) = imports.remove(&InterfaceName::world()) else { return };
+    for (name, function) in std::mem::take(&mut world.functions) {
+        match InterfaceName::label(&name) {
+            Ok(label) => {
+                imports.insert(label, Interface::of_function(&name, function));
+            }
+            Err(_) => {
+                world.functions.insert(name, function);
+            }
+        }
+    }
+    if !world.functions.is_empty() {
+        imports.insert(InterfaceName::world(), world);
+    }
 }
 
 /// The imports and exports of the outermost component by name, with the types that the validator made of them.

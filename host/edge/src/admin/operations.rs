@@ -14,6 +14,7 @@ use super::body::{self, invalid_request};
 use super::{AdminApi, MAX_BODY, not_ready};
 use crate::http::details::{Failure, RequestFault};
 use watertight_control::backup::BackupError;
+use watertight_control::control::Compilation;
 
 /// The maximum length of the path of a backup's folder, in bytes: the kernel's limit, less room for the names of the files in the folder.
 const MAX_PATH: usize = 3_072;
@@ -27,6 +28,24 @@ const MAX_NAME: usize = 240;
 pub struct BackupRequest {
     /// The folder to create on the host's machine: an absolute path that does not exist yet.
     pub to: PathBuf,
+}
+
+/// The response to `GET /compiling`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Compilations {
+    /// The compilations that run, in the order of their begin.
+    pub compiling: Vec<CompilationEntry>,
+}
+
+/// One compilation in the response to `GET /compiling`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CompilationEntry {
+    /// What is compiled, such as ``module `greeter` ``.
+    pub what: String,
+    /// The size of the component, in bytes.
+    pub bytes: usize,
+    /// How long the compilation has run, in milliseconds.
+    pub millis: u64,
 }
 
 /// The body of a request `PUT /log`, and the response to it and to `GET /log`.
@@ -75,6 +94,15 @@ fn refused(error: &BackupError) -> Failure {
     let detail = watertight_model::problem::with_causes(error);
     tracing::warn!(target: "change", error = detail, "the backup failed");
     Failure::new(status, name, detail)
+}
+
+pub(super) async fn compiling(State(admin): State<Arc<AdminApi>>) -> Response {
+    let entry = |one: Compilation| {
+        let millis = u64::try_from(one.elapsed().as_millis()).unwrap_or(u64::MAX);
+        CompilationEntry { what: one.what.to_string(), bytes: one.bytes, millis }
+    };
+    let compiling = admin.control.compiling().into_iter().map(entry).collect();
+    Json(Compilations { compiling }).into_response()
 }
 
 pub(super) async fn log(State(admin): State<Arc<AdminApi>>) -> Response {

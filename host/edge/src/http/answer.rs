@@ -13,7 +13,7 @@ use super::details::{Failure, RequestFault, title};
 use watertight_graph::routes::{ErrorMapping, Route};
 use watertight_json::EncodeError;
 use watertight_runtime::runtime::CallError;
-use watertight_runtime::store::RequestNotes;
+use watertight_store::RequestNotes;
 
 /// A reason for which the host answers a request with an error of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use wasmtime::component::Val;
 
 use super::InFlightPermit;
 use watertight_runtime::runtime::{CallError, Generation, Target, detached as run_detached};
-use watertight_runtime::store::CallContext;
+use watertight_store::CallContext;
 
 /// The result of a call, and the permit of the HTTP request that made the call.
 type Outcome = (Result<Option<Val>, CallError>, Arc<InFlightPermit>);

@@ -20,7 +20,7 @@ use super::panics::catch_panic;
 use super::server::{Connection, RequestBody, content_length};
 use super::{Answer, Answerer, DataListener, Entry, InFlightPermit, is_mounted};
 use watertight_runtime::runtime::{Generation, HandlerPlace};
-use watertight_runtime::store::{CutAnswer, Downstream, PassedBody, RequestBody as PassedRequestBody};
+use watertight_store::{CutAnswer, Downstream, PassedBody, RequestBody as PassedRequestBody};
 
 /// The way of a request from one middleware on.
 #[derive(Clone)]

@@ -23,7 +23,7 @@ use super::server::{BodyError, HeldBytes, RequestBody};
 use super::{Answer, InFlightPermit, REQUEST_ID, TRACEPARENT};
 use watertight_graph::routes::Mount;
 use watertight_runtime::runtime::{Generation, HandlerError, HandlerPlace, HandlerRequest};
-use watertight_runtime::store::{BodyFault, Downstream, RequestInfo, RequestNotes};
+use watertight_store::{BodyFault, Downstream, RequestInfo, RequestNotes};
 
 /// The header in which a handler finds the mount's path, if the mount takes it away from the request's path.
 static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");

@@ -9,6 +9,7 @@ mod connections;
 mod http2;
 mod memory;
 mod progress;
+mod pulse;
 mod refusal;
 mod wire;
 
@@ -22,7 +23,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Request, Response, header};
+use axum::http::{HeaderValue, Request, Response, header};
 use futures::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -45,6 +46,7 @@ use wire::Wire;
 pub use body::{BodyError, RequestBody};
 pub use connection::{Connection, HeldBytes, NoRoom, PermitShare};
 pub(super) use http2::content_length;
+pub use pulse::Pulse;
 
 /// The pause before a listener accepts again after an error that will not pass at once, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -54,8 +56,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const BACKLOG: u32 = 4096;
 /// How long a stopping listener still accepts, so that it learns from the kernel of connections that already wait.
 const BACKLOG_GRACE: Duration = Duration::from_millis(20);
-/// How long a stopping listener waits for the first request of connections that were opened before the stop.
-const FIRST_REQUEST_WAIT: Duration = Duration::from_millis(500);
+/// How long a stopping listener waits for the next request of idle connections. Its response says that the connection ends, so a client that
+/// sends one request after another never sends one into a connection that is being closed.
+const NEXT_REQUEST_WAIT: Duration = Duration::from_millis(500);
 /// The maximum number of bytes that a connection reads at once, and so the largest head of an HTTP/1.1 request. A target of 64 KiB, the
 /// longest that hyper accepts, fits in. hyper reads up to sixteen times without yielding the thread. With hyper's own default of 400 KiB,
 /// 1 % of the requests beside a large upload waited for 300 ms; with 64 KiB, for 105 ms.
@@ -113,6 +116,9 @@ pub struct Listener {
     name: &'static str,
     socket: TcpListener,
     bounds: ListenerLimits,
+    /// Whether another process gave the socket to this one and keeps it open.
+    is_inherited: bool,
+    pings: pulse::Pings,
 }
 
 impl Listener {
@@ -126,7 +132,25 @@ impl Listener {
         // Without this option, a restarted host could not bind the port until the old connections have left the kernel's tables.
         socket.set_reuseaddr(true)?;
         socket.bind(address)?;
-        Ok(Self { name, socket: socket.listen(BACKLOG)?, bounds })
+        let (socket, pings) = (socket.listen(BACKLOG)?, pulse::Pings::default());
+        Ok(Self { name, socket, bounds, is_inherited: false, pings })
+    }
+
+    /// Takes over a listening socket that a service manager has bound. When the listener stops, connections that it has not accepted stay in
+    /// the kernel's queue for the next process. Must run inside a tokio runtime. `name` labels the listener in metrics.
+    ///
+    /// # Errors
+    ///
+    /// The socket cannot be set to non-blocking mode or registered with the runtime.
+    pub fn inherited(name: &'static str, socket: std::net::TcpListener, bounds: ListenerLimits) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let (socket, pings) = (TcpListener::from_std(socket)?, pulse::Pings::default());
+        Ok(Self { name, socket, bounds, is_inherited: true, pings })
+    }
+
+    /// Returns a handle that tells whether this listener's task still runs.
+    pub fn pulse(&self) -> Pulse {
+        self.pings.pulse()
     }
 
     /// Returns the address that the socket is bound to.
@@ -147,7 +171,8 @@ impl Listener {
         F: Future + Send + 'static,
         F::Output: Into<CountedResponse> + Send,
     {
-        let connections = Connections::new(self.name, self.bounds, telemetry);
+        let Self { name, socket, bounds, is_inherited, mut pings } = self;
+        let connections = Connections::new(name, bounds, telemetry);
         let keeper = tokio::spawn(memory::trim_after_peaks(Arc::downgrade(&connections)));
         let mut count = 0;
         let mut serve = |(stream, peer): (TcpStream, SocketAddr)| {
@@ -155,46 +180,49 @@ impl Listener {
             tokio::spawn(serve_connection(stream, connections.add(count, peer), handle.clone()));
         };
         let mut all = async || loop {
-            serve(self.accept(&connections).await);
+            serve(accept(&socket, &connections).await);
         };
         tokio::select! {
             biased;
             // An error means that the sender is gone: the process is ending.
             _ = stop.wait_for(|stop| *stop) => {}
             () = all() => {}
+            never = pings.answer() => match never {},
         }
         // Clients that connected before the stop have sent a request or are about to, and they could not tell whether it was handled. So
-        // connections in the backlog are served too. hyper closes connections on which it has read no request, so it is told to stop only
-        // after it has read them.
-        let _ = tokio::time::timeout(BACKLOG_GRACE, all()).await;
-        while let Some(next) = unconstrained(self.accept(&connections)).now_or_never() {
-            serve(next);
+        // connections in the backlog are served too, unless the next process will find them there.
+        if !is_inherited {
+            let _ = tokio::time::timeout(BACKLOG_GRACE, all()).await;
+            while let Some(next) = unconstrained(accept(&socket, &connections)).now_or_never() {
+                serve(next);
+            }
         }
-        drop(self.socket);
-        let _ = tokio::time::timeout(FIRST_REQUEST_WAIT, connections.all_have_sent_request()).await;
+        drop(socket);
+        connections.announce_stop();
+        let _ = tokio::time::timeout(NEXT_REQUEST_WAIT, connections.none_idle()).await;
         connections.close_when_idle();
-        let all_ended = tokio::time::timeout(self.bounds.drain_timeout, connections.all_ended()).await.is_ok();
+        let all_ended = tokio::time::timeout(bounds.drain_timeout, connections.all_ended()).await.is_ok();
         keeper.abort();
         all_ended
     }
+}
 
-    /// Waits for room and accepts the next connection. Returns it with the address of its client.
-    async fn accept(&self, connections: &Connections) -> (TcpStream, SocketAddr) {
-        loop {
-            connections.wait_for_room().await;
-            match self.socket.accept().await {
-                Ok((stream, peer)) => {
-                    // Responses are written whole, so waiting for a full segment only delays them. If the option cannot be set, responses
-                    // are slower but correct.
-                    let _ = stream.set_nodelay(true);
-                    return (stream, peer);
-                }
-                Err(error) if is_client_error(&error) => {}
-                Err(error) => {
-                    tracing::warn!(target: "http", %error, "a connection could not be accepted; the listener tries again");
-                    connections.evict_any_idle();
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
+/// Waits for room and accepts the next connection. Returns it with the address of its client.
+async fn accept(socket: &TcpListener, connections: &Connections) -> (TcpStream, SocketAddr) {
+    loop {
+        connections.wait_for_room().await;
+        match socket.accept().await {
+            Ok((stream, peer)) => {
+                // Responses are written whole, so waiting for a full segment only delays them. If the option cannot be set, responses are
+                // slower but correct.
+                let _ = stream.set_nodelay(true);
+                return (stream, peer);
+            }
+            Err(error) if is_client_error(&error) => {}
+            Err(error) => {
+                tracing::warn!(target: "http", %error, "a connection could not be accepted; the listener tries again");
+                connections.evict_any_idle();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -216,11 +244,16 @@ where
     let connection = &guard.0;
     let mut clock = ConnectionTimer::new(connection);
     let mut wire = Wire::new(stream, connection.clone());
-    let version = tokio::select! {
-        biased;
-        version = wire.is_http2() => version,
-        // The connection must end and has sent no request: nothing is left to answer.
-        _ = poll_fn(|context| clock.poll_command(connection, context)) => return,
+    let version = loop {
+        let command = tokio::select! {
+            biased;
+            version = wire.is_http2() => break version,
+            command = poll_fn(|context| clock.poll_command(connection, context)) => command,
+        };
+        // A request whose first byte arrived before the stop is answered. Without one, nothing is left to answer.
+        if !(matches!(command, ConnectionCommand::CloseWhenIdle) && connection.is_stopping() && wire.has_begun()) {
+            return;
+        }
     };
     match version {
         Ok(false) => serve_http1(wire, connection, &mut clock, handle).await,
@@ -240,8 +273,12 @@ where
         let open = requests.open();
         let is_held_back = request.headers().contains_key(header::EXPECT);
         let answer = handle(request.map(|body| RequestBody::http1(body, is_held_back, requests.clone())));
+        let stopping = requests.clone();
         async move {
-            let CountedResponse { response, held } = answer.await.into();
+            let CountedResponse { mut response, held } = answer.await.into();
+            if stopping.is_stopping() {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response.map(|body| AnswerBody::new(body, held, open)))
         }
     });
@@ -264,6 +301,16 @@ where
                 tracing::debug!(target: "http", %error, "connection ended");
                 return;
             }
+            Err(ConnectionCommand::CloseWhenIdle) if connection.is_stopping() => {
+                // hyper closes an idle connection even if a part of its next request has arrived. So look once more.
+                connection.read_unannounced();
+                if poll_fn(|context| Poll::Ready(http.as_mut().poll(context).is_ready())).await {
+                    return;
+                }
+                if !connection.has_partial_head() {
+                    http.as_mut().graceful_shutdown();
+                }
+            }
             Err(ConnectionCommand::CloseWhenIdle) => http.as_mut().graceful_shutdown(),
             Err(ConnectionCommand::CloseNow) => return,
         }
@@ -276,23 +323,36 @@ where
     F: Future + Send + 'static,
     F::Output: Into<CountedResponse> + Send,
 {
-    let greeted = tokio::select! {
-        biased;
-        greeted = Http2::handshake(wire, handle, connection.clone()) => greeted,
-        _ = poll_fn(|context| timer.poll_command(connection, context)) => return,
+    connection.mark_http2();
+    let mut handshake = pin!(Http2::handshake(wire, handle, connection.clone()));
+    let greeted = loop {
+        tokio::select! {
+            biased;
+            greeted = &mut handshake => break greeted,
+            command = poll_fn(|context| timer.poll_command(connection, context)) => match command {
+                ConnectionCommand::CloseWhenIdle if connection.is_stopping() => {}
+                _ => return,
+            },
+        }
     };
     let ended = match greeted {
-        Ok(mut http) => loop {
-            let step = poll_fn(|context| match http.poll(context) {
-                Poll::Ready(ended) => Poll::Ready(Ok(ended)),
-                Poll::Pending => timer.poll_command(connection, context).map(Err),
-            });
-            match step.await {
-                Ok(ended) => break ended,
-                Err(ConnectionCommand::CloseWhenIdle) => http.close_when_idle(),
-                Err(ConnectionCommand::CloseNow) => return,
+        Ok(mut http) => {
+            // The command may have come during the handshake.
+            if connection.is_leaving() {
+                http.close_when_idle();
             }
-        },
+            loop {
+                let step = poll_fn(|context| match http.poll(context) {
+                    Poll::Ready(ended) => Poll::Ready(Ok(ended)),
+                    Poll::Pending => timer.poll_command(connection, context).map(Err),
+                });
+                match step.await {
+                    Ok(ended) => break ended,
+                    Err(ConnectionCommand::CloseWhenIdle) => http.close_when_idle(),
+                    Err(ConnectionCommand::CloseNow) => return,
+                }
+            }
+        }
         Err(error) => Err(error),
     };
     if let Err(error) = ended {
@@ -302,3 +362,6 @@ where
         tracing::debug!(target: "http", %error, "connection ended");
     }
 }
+
+#[cfg(test)]
+mod tests;

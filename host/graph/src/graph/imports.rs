@@ -3,16 +3,29 @@
 //!
 //! This file also checks the types of exports that the host itself calls.
 
+mod function;
+
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::provided::{self, HostService, Offers};
 use super::{Node, Provider};
-use watertight_component::artifact::Artifact;
+use watertight_component::artifact::{Artifact, FAKE};
 use watertight_component::shape::{Difference, Interface, Type, differences, exact_differences};
 use watertight_model::config::{AppConfig, ModuleConfig};
 use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
+
+/// An export of a module that can serve an import.
+struct Offer<'a> {
+    module: &'a ModuleName,
+    /// The name of the export. [`InterfaceName::world`] for a function that a world exports directly.
+    export: &'a InterfaceName,
+    /// The function's name, if the import is a function.
+    function: Option<Arc<str>>,
+    interface: Cow<'a, Interface>,
+}
 
 /// The state of resolving one module's imports: the inputs, and the problems found so far.
 struct Resolver<'a> {
@@ -45,6 +58,7 @@ pub(super) fn resolve(
         resume: module.resume,
     };
     let mut resolver = Resolver { name, module, config, offers, artifacts, problems, node };
+    resolver.check_has_code(artifact);
     resolver.check_bare(artifact);
     resolver.check_called_by_host(artifact);
     for (import, wanted) in &artifact.shape.imports {
@@ -53,7 +67,7 @@ pub(super) fn resolve(
         // resource.
         let is_named_by_a_module = || !provided::is_host_namespace(wanted.identity(import)) && has_handle();
         if import.is_world() {
-            resolver.check_functions(artifact, wanted);
+            resolver.report_unservable(artifact, wanted);
         } else if !wanted.is_types_only() || is_named_by_a_module() {
             resolver.import(import, wanted);
         } else if import.is_label() && has_handle() {
@@ -69,6 +83,19 @@ impl Resolver<'_> {
         Problem::new(code, message).module(self.name).file(&self.config.manifest).line(self.module.line)
     }
 
+    /// Reports a component that has only the exports of a contract. Only a host that fakes the module can answer its calls.
+    fn check_has_code(&mut self, artifact: &Artifact) {
+        if artifact.language() == Some(FAKE) && !self.module.is_fake {
+            let message = format!("the component of module `{}` is a fake: it has no code", self.name);
+            let help = format!(
+                "build the module; fakes answer only in `watertight test` and `watertight dev`, with `--fake {0}=…`",
+                self.name
+            );
+            let problem = Problem::new(Code::NotAComponent, message).module(self.name).file(&artifact.path);
+            self.problems.push(problem.help(help));
+        }
+    }
+
     fn check_bare(&mut self, artifact: &Artifact) {
         for name in &artifact.shape.bare_imports {
             let message = format!(
@@ -80,24 +107,6 @@ impl Resolver<'_> {
                     "nothing can serve `{name}`: define it in an interface of a package, and import that interface"
                 ),
             ));
-        }
-    }
-
-    /// Reports functions that the world itself imports. No component can export such a function for another one.
-    fn check_functions(&mut self, artifact: &Artifact, world: &Interface) {
-        for (name, function) in &world.functions {
-            let message =
-                format!("module `{}` imports the function `{name}: {function}` outside of any interface", self.name);
-            self.problems.push(
-                Problem::new(Code::MissingExport, message)
-                    .module(self.name)
-                    .function(name)
-                    .file(&artifact.path)
-                    .help(
-                        "neither a module nor the host can serve a function alone: put it into an interface, and let the module's \
-                         world import that",
-                    ),
-            );
         }
     }
 
@@ -212,40 +221,63 @@ impl Resolver<'_> {
     /// Resolves an import that only another module can serve.
     fn call(&mut self, import: &InterfaceName, wanted: &Interface) {
         let identity = wanted.identity(import);
+        if let Some(function) = self.module.calls.function_for(import).filter(|_| !wanted.is_function) {
+            return self.report_no_function(import, identity, function);
+        }
         let others = self.artifacts.iter().filter(|(module, _)| *module != self.name);
-        let providers: Vec<(&ModuleName, &InterfaceName, &Interface)> = others
-            .filter_map(|(module, artifact)| {
-                let (export, offered) = best_export(identity, &artifact.shape.exports)?;
-                Some((module, export, offered))
-            })
-            .collect();
+        let offers: Vec<Offer<'_>> =
+            others.filter_map(|(module, artifact)| self.offer(import, wanted, module, artifact)).collect();
         let allowed = self.module.calls.for_import(import, identity);
-        let callable: Vec<_> = providers.iter().filter(|(module, ..)| allowed.contains(*module)).copied().collect();
-        let names = || providers.iter().map(|(module, ..)| *module).collect::<Vec<_>>();
+        let callable: Vec<&Offer<'_>> = offers.iter().filter(|offer| allowed.contains(offer.module)).collect();
+        let modules = || offers.iter().map(|offer| offer.module).collect::<Vec<_>>();
         match callable.as_slice() {
-            [(module, export, offered)] => {
-                let help = "build both modules against the same version of the contract";
-                let found = differences(wanted, offered);
-                self.mismatch(identity, found, export, &format!("module `{module}`"), help);
-                let provider = Provider { module: (*module).clone(), export: (*export).clone() };
-                self.node.calls.insert(import.clone(), provider);
+            [Offer { module, export, function, interface }] => {
+                let found = differences(wanted, interface);
+                match function {
+                    Some(function) => self.function_mismatch(import, found, module, function),
+                    None => {
+                        let help = "build both modules against the same version of the contract";
+                        self.mismatch(identity, found, export, &format!("module `{module}`"), help);
+                    }
+                }
+                let (module, export) = ((*module).clone(), (*export).clone());
+                self.node.calls.insert(import.clone(), Provider { module, export, function: function.clone() });
             }
             // The provider may be a module whose component could not be read. The unreadable component was reported
             // already.
             [] if allowed.iter().any(|module| !self.artifacts.contains_key(*module)) => {}
-            [] if providers.is_empty() => self.report_no_provider(import, identity),
-            [] if self.module.calls.is_table() && !allowed.is_empty() => {
-                self.report_missing_export(import, identity, &allowed.into_iter().collect::<Vec<_>>(), &names());
+            [] if wanted.is_function && self.module.calls.is_table() && !allowed.is_empty() => {
+                allowed.into_iter().for_each(|module| self.report_missing_function(import, module));
             }
-            [] => self.report_undeclared(import, identity, &names()),
+            [] if wanted.is_function && offers.is_empty() => self.report_no_function_provider(import, wanted),
+            [] if offers.is_empty() => self.report_no_provider(import, identity),
+            [] if self.module.calls.is_table() && !allowed.is_empty() => {
+                self.report_missing_export(import, identity, &allowed.into_iter().collect::<Vec<_>>(), &modules());
+            }
+            [] => self.report_undeclared(import, wanted, &modules()),
             several => {
-                self.report_ambiguous(
-                    import,
-                    identity,
-                    &several.iter().map(|(module, ..)| *module).collect::<Vec<_>>(),
-                );
+                self.report_ambiguous(import, wanted, &several.iter().map(|offer| offer.module).collect::<Vec<_>>());
             }
         }
+    }
+
+    /// Returns what `module` exports for an import. `None` if it exports nothing of that name.
+    fn offer<'b>(
+        &self,
+        import: &InterfaceName,
+        wanted: &Interface,
+        module: &'b ModuleName,
+        artifact: &'b Artifact,
+    ) -> Option<Offer<'b>> {
+        let exports = &artifact.shape.exports;
+        if !wanted.is_function {
+            let (export, interface) = best_export(wanted.identity(import), exports)?;
+            return Some(Offer { module, export, function: None, interface: Cow::Borrowed(interface) });
+        }
+        let (export, world) = exports.get_key_value(&InterfaceName::world())?;
+        let name = self.module.calls.function_for(import).unwrap_or(import.as_str());
+        let interface = Cow::Owned(Interface::of_function(import.as_str(), world.functions.get(name)?.clone()));
+        Some(Offer { module, export, function: Some(name.into()), interface })
     }
 
     fn report_no_provider(&mut self, import: &InterfaceName, identity: &InterfaceName) {
@@ -299,12 +331,13 @@ impl Resolver<'_> {
         self.problems.push(self.problem(Code::MissingExport, message).interface(identity).help(help));
     }
 
-    fn report_undeclared(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
+    fn report_undeclared(&mut self, import: &InterfaceName, wanted: &Interface, providers: &[&ModuleName]) {
+        let identity = wanted.identity(import);
         let what = if self.module.calls.is_table() { "for it" } else { "that exports it" };
         let message = format!(
             "module `{}` imports {}, and its `calls` names no module {what}",
             self.name,
-            display_name(import, identity)
+            display_import(import, wanted)
         );
         let help = if self.module.calls.is_table() {
             let lines = providers.iter().map(|provider| format!("`{}`", calls_entry(import, identity, provider)));
@@ -313,22 +346,24 @@ impl Resolver<'_> {
             let names = providers.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
             format!("add {names} to `calls` of [modules.{}]", self.name)
         };
-        self.problems.push(self.problem(Code::UndeclaredCall, message).interface(identity).help(help));
+        let problem = self.problem(Code::UndeclaredCall, message).help(help);
+        self.problems.push(at_import(problem, import, wanted));
     }
 
-    fn report_ambiguous(&mut self, import: &InterfaceName, identity: &InterfaceName, providers: &[&ModuleName]) {
-        let names = list_names(providers);
+    fn report_ambiguous(&mut self, import: &InterfaceName, wanted: &Interface, providers: &[&ModuleName]) {
+        let (names, identity) = (list_names(providers), wanted.identity(import));
         let message = format!(
             "module `{}` imports {}, which several modules in its `calls` export: {names}",
             self.name,
-            display_name(import, identity)
+            display_import(import, wanted)
         );
         let help = format!(
             "name just one of them in `calls` of [modules.{}], or say which one serves this import: `calls = {{ {}, … }}`",
             self.name,
             calls_entry(import, identity, providers[0])
         );
-        self.problems.push(self.problem(Code::Ambiguous, message).interface(identity).help(help));
+        let problem = self.problem(Code::Ambiguous, message).help(help);
+        self.problems.push(at_import(problem, import, wanted));
     }
 
     /// Reports the differences between the types of an import and those of the export that would serve it.
@@ -366,6 +401,16 @@ impl Resolver<'_> {
             self.problems.push(problem);
         }
     }
+}
+
+/// Formats an import for a message: `the function` and its name, or what [`display_name`] returns.
+fn display_import(import: &InterfaceName, wanted: &Interface) -> String {
+    if wanted.is_function { format!("the function `{import}`") } else { display_name(import, wanted.identity(import)) }
+}
+
+/// Adds an import to a problem as its place.
+fn at_import(problem: Problem, import: &InterfaceName, wanted: &Interface) -> Problem {
+    if wanted.is_function { problem.function(import.as_str()) } else { problem.interface(wanted.identity(import)) }
 }
 
 /// Formats an import or export for a message: its name, followed by its interface if the name is a label.

@@ -35,6 +35,8 @@ pub enum PlacementReason {
     Manifest,
     /// Nothing separates the compartment's modules, and calls within one compartment are cheapest.
     Default,
+    /// A fake answers the calls of the compartment's only module, in the host.
+    Fake,
     /// The compartment's only module needs the engine profile for concurrency. Every call of modules beside it would be slower there.
     Concurrent,
     /// The compartment's only module is too large for the small engine profiles. Modules beside it would be compiled with
@@ -58,6 +60,7 @@ impl fmt::Display for PlacementReason {
         match self {
             Self::Manifest => f.write_str("the manifest says so"),
             Self::Default => f.write_str("nothing keeps its modules apart"),
+            Self::Fake => f.write_str("its module is faked"),
             Self::Concurrent => f.write_str("modules beside its module, which is concurrent, would be slower"),
             Self::Large(excess) => write!(f, "its module {excess}"),
             Self::TiedByCall(reason, PlacementConstraint { caller, callee, import, why }) => {
@@ -212,6 +215,9 @@ impl<'a> Planner<'a> {
 
     /// Returns why `module` needs a compartment of its own, as far as its component alone decides. `None` if it needs none.
     fn apart(&self, module: &ModuleName) -> Option<PlacementReason> {
+        if self.config.modules.get(module).is_some_and(|module| module.is_fake) {
+            return Some(PlacementReason::Fake);
+        }
         let needs = &self.modules[module].artifact.needs;
         let concurrent = needs.concurrency.then_some(PlacementReason::Concurrent);
         concurrent.or_else(|| Profile::exceeded_limit(needs).map(PlacementReason::Large))

@@ -119,8 +119,11 @@ pub struct CallView<'a> {
     pub from: &'a ModuleName,
     /// The module that is called.
     pub to: &'a ModuleName,
-    /// The name of the caller's import: an interface's own name, or a label that the caller's world gives it.
+    /// The name of the caller's import: an interface's own name, a label that the caller's world gives it, or a function's name.
     pub interface: &'a InterfaceName,
+    /// The function that serves the import, if the import is a function and not an interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<&'a str>,
     /// The interface behind the label in `interface`. `None` if that name is no label.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub implements: Option<&'a InterfaceName>,
@@ -199,7 +202,8 @@ impl<'a> GraphView<'a> {
                 let kind = graph.edge(from, to);
                 let implements =
                     node.artifact.shape.imports.get(interface).and_then(|import| import.implements.as_ref());
-                CallView { from, to, interface, implements, kind, counted: kind == EdgeKind::Bridged }
+                let function = provider.function.as_deref();
+                CallView { from, to, interface, function, implements, kind, counted: kind == EdgeKind::Bridged }
             })
         });
         Self {
@@ -246,8 +250,10 @@ impl<'a> GraphView<'a> {
                 }
                 for call in self.calls.iter().filter(|call| call.from == module.name) {
                     let implements = call.implements.map(|name| format!(" ({name})")).unwrap_or_default();
+                    let renamed = call.function.filter(|function| *function != call.interface.as_str());
+                    let served = renamed.map(|function| format!(" ({function})")).unwrap_or(implements);
                     let (interface, to, kind) = (call.interface, call.to, call.kind.as_str());
-                    let _ = writeln!(out, "      calls   {interface}{implements} of {to} ({kind})");
+                    let _ = writeln!(out, "      calls   {interface}{served} of {to} ({kind})");
                 }
                 if !module.uses.is_empty() {
                     let _ = writeln!(out, "      uses    {}", module.uses.join(", "));

@@ -129,6 +129,7 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
         secrets: BTreeMap::new(),
         settings: BTreeMap::new(),
         resume: None,
+        is_fake: false,
         line: 1,
     };
     AppConfig {

@@ -36,13 +36,14 @@ impl Notes<'_> {
         for (name, interface) in &node.artifact.shape.exports {
             if name.is_world() {
                 let functions =
-                    interface.functions.keys().filter(|function| !self.is_routed(module, name, Some(function)));
+                    interface.functions.keys().filter(|function| !self.is_function_reached(module, name, function));
                 for function in functions.cloned().collect::<Vec<_>>() {
-                    let message =
-                        format!("no route names `{module}.{function}`, which the world of module `{module}` exports");
+                    let message = format!(
+                        "no route names `{module}.{function}`, which the world of module `{module}` exports, and no module imports it"
+                    );
                     let note = self.note(module, node, message).function(&*function);
                     self.notes.push(note.help(
-                        "`watertight call` and contract suites reach this function, requests don't: add a route to it",
+                        "`watertight call` and contract suites reach this function, requests don't: add a route to it, or let a module import it",
                     ));
                 }
             } else if !interface.functions.is_empty() && !self.is_reached(module, name) {
@@ -84,6 +85,13 @@ impl Notes<'_> {
             || self.mounts(module).any(|mount| mount.interface == *export)
             || self.is_middleware(module, export)
             || providers.any(|provider| provider.module == *module && provider.export == *export)
+    }
+
+    /// Whether a route names a function that a world exports directly, or another module imports it.
+    fn is_function_reached(&self, module: &ModuleName, world: &InterfaceName, function: &str) -> bool {
+        let mut providers = self.graph.modules.values().flat_map(|node| node.calls.values());
+        self.is_routed(module, world, Some(function))
+            || providers.any(|provider| provider.module == *module && provider.function.as_deref() == Some(function))
     }
 
     fn unreached(&self, module: &ModuleName, node: &Node, name: &InterfaceName, interface: &Interface) -> Problem {

@@ -3,17 +3,44 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::modules::{DeclaredModules, set};
-use super::source::LocatedValue;
 use super::tree::{Table, Value};
-use crate::ids::{InterfaceName, ModuleName, is_wit_name};
+use crate::ids::{FunctionPath, InterfaceName, ModuleName, is_wit_name};
 
 /// The modules that one module may call: its key `calls` in the manifest. Default: none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedCalls {
     /// All modules that the key `calls` names, each with the first line of the manifest that names it.
     modules: BTreeMap<ModuleName, u32>,
-    /// The module that serves each import, where `calls` is a table; `None` where it is a list. A key is an import's label or an interface.
-    by_import: Option<BTreeMap<String, LocatedValue<ModuleName>>>,
+    /// What serves each import, where `calls` is a table; `None` where it is a list. A key is an import's label, an interface, or a function
+    /// that the module's world imports directly.
+    by_import: Option<BTreeMap<String, Server>>,
+}
+
+/// What a table `calls` names for an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Server {
+    module: ModuleName,
+    /// The function that the world of `module` exports directly, in an entry such as `add = "sums.plus"`.
+    function: Option<String>,
+    /// The line of the entry in the manifest.
+    line: u32,
+}
+
+impl Server {
+    /// Reads `MODULE` or `MODULE.FUNCTION`, the value of the entry `key`.
+    fn read(key: &str, value: &Value<'_>, declared: &DeclaredModules) -> Option<Self> {
+        if !value.string()?.contains('.') {
+            let module = declared.module(value)?;
+            return Some(Self { module: module.value, function: None, line: module.line });
+        }
+        let path = value.parse::<FunctionPath>()?;
+        let FunctionPath { module, interface, function } = path.value;
+        if !interface.is_empty() || !is_wit_name(key) {
+            value.refuse("only a function that a world imports itself is served by a function, such as `MODULE.FUNCTION`, that a world exports itself");
+            return None;
+        }
+        declared.check(value, &module).then_some(Self { module, function: Some(function), line: path.line })
+    }
 }
 
 impl AllowedCalls {
@@ -26,15 +53,15 @@ impl AllowedCalls {
         let read = |(key, value): (&str, Value<'_>)| {
             if !names_an_import(key) {
                 value.refuse(format_args!(
-                    "`{key}` is neither the label of an import nor an interface such as `alpha:greeting/greet`"
+                    "`{key}` is neither the label or name of an import nor an interface such as `alpha:greeting/greet`"
                 ));
             }
-            Some((key.to_owned(), declared.module(&value)?))
+            Some((key.to_owned(), Server::read(key, &value, declared)?))
         };
         let entries = value.table(Table::entries).unwrap_or_default();
-        let by_import: BTreeMap<String, LocatedValue<ModuleName>> = entries.into_iter().filter_map(read).collect();
+        let by_import: BTreeMap<String, Server> = entries.into_iter().filter_map(read).collect();
         let mut modules = BTreeMap::new();
-        for LocatedValue { value: module, line } in by_import.values() {
+        for Server { module, line, .. } in by_import.values() {
             let first: &mut u32 = modules.entry(module.clone()).or_insert(*line);
             *first = (*first).min(*line);
         }
@@ -61,10 +88,16 @@ impl AllowedCalls {
     /// the import: its label, then the interface's full name, then a short name or one without a version.
     pub fn for_import(&self, import: &InterfaceName, identity: &InterfaceName) -> BTreeSet<&ModuleName> {
         let Some(by_import) = &self.by_import else { return self.modules().collect() };
-        if let Some(module) = by_import.get(import.as_str()).or_else(|| by_import.get(identity.as_str())) {
-            return BTreeSet::from([&module.value]);
+        if let Some(server) = by_import.get(import.as_str()).or_else(|| by_import.get(identity.as_str())) {
+            return BTreeSet::from([&server.module]);
         }
-        by_import.iter().filter(|(key, _)| identity.matches_reference(key)).map(|(_, module)| &module.value).collect()
+        by_import.iter().filter(|(key, _)| identity.matches_reference(key)).map(|(_, server)| &server.module).collect()
+    }
+
+    /// Returns the function that `calls` names for the import `import`, in an entry such as `add = "sums.plus"`. `None` if it names only a
+    /// module, or nothing.
+    pub fn function_for(&self, import: &InterfaceName) -> Option<&str> {
+        self.by_import.as_ref()?.get(import.as_str())?.function.as_deref()
     }
 
     /// Returns the keys of the table `calls` that match none of `imports`, each with its line. An import is given by its name, which may be
@@ -74,13 +107,13 @@ impl AllowedCalls {
             imports.iter().any(|(import, identity)| import.as_str() == key || identity.matches_reference(key))
         };
         let keys = self.by_import.iter().flatten().filter(|(key, _)| !is_used(key));
-        keys.map(|(key, module)| (key.as_str(), module.line)).collect()
+        keys.map(|(key, server)| (key.as_str(), server.line)).collect()
     }
 
     /// Removes from `calls` the modules for which `keep` returns false.
     pub fn retain(&mut self, keep: impl Fn(&ModuleName) -> bool) {
         self.modules.retain(|module, _| keep(module));
-        self.by_import.iter_mut().for_each(|by_import| by_import.retain(|_, module| keep(&module.value)));
+        self.by_import.iter_mut().for_each(|by_import| by_import.retain(|_, server| keep(&server.module)));
     }
 }
 

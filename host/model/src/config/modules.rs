@@ -94,6 +94,8 @@ pub struct ModuleConfig {
     /// The time between two calls of the module's function `resume` while the host serves, if the module exports it. Default: 1 minute.
     /// `None`, written `off`, means that the host calls `resume` only when it starts.
     pub resume: Option<Duration>,
+    /// Whether a fake answers the module's calls: see [`Overrides::fakes`](super::Overrides::fakes).
+    pub is_fake: bool,
     /// The line of the module's name in the manifest, counted from 1.
     pub line: u32,
 }
@@ -140,6 +142,7 @@ impl ModuleConfig {
             secrets: secrets.unwrap_or_default(),
             settings,
             resume,
+            is_fake: false,
             line: table.line(),
         })
     }

@@ -37,12 +37,21 @@ pub struct Instances {
     /// Greatest number of requests to handlers of WASI 0.3 that use one instance at the same time. Default: 1, so that a request that fails
     /// costs no other.
     pub concurrent: NonZeroU32,
+    /// Number of instances that are started before a generation serves, and kept beyond `idle`. Default: 0. Then one instance starts before
+    /// the generation serves, and none is kept beyond `idle`. An interpreter's instance takes tens of milliseconds to start.
+    pub warm: u32,
 }
 
 impl Default for Instances {
     fn default() -> Self {
         let max_calls = NonZeroU32::new(10_000).expect("a literal above zero");
-        Self { mode: InstanceMode::Reuse, max_calls, idle: Duration::from_secs(30), concurrent: NonZeroU32::MIN }
+        Self {
+            mode: InstanceMode::Reuse,
+            max_calls,
+            idle: Duration::from_secs(30),
+            concurrent: NonZeroU32::MIN,
+            warm: 0,
+        }
     }
 }
 
@@ -50,6 +59,8 @@ impl Instances {
     const IDLE: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
     /// The bound of `concurrent`: an instance that fails costs so many requests at most.
     const MAX_CONCURRENT: u32 = 1_000;
+    /// The bound of `warm`. The engine's room bounds it, too.
+    const MAX_WARM: u32 = 1_000;
 
     pub(super) fn read(table: &mut Table<'_>, base: Self) -> Self {
         let max_calls = table.count("max_calls", 1..=u32::MAX, base.max_calls.get());
@@ -59,6 +70,7 @@ impl Instances {
             max_calls: NonZeroU32::new(max_calls).expect("the range starts at one"),
             idle: table.duration("idle", Self::IDLE, base.idle),
             concurrent: NonZeroU32::new(concurrent).expect("the range starts at one"),
+            warm: table.count("warm", 0..=Self::MAX_WARM, base.warm),
         }
     }
 
@@ -69,12 +81,13 @@ impl Instances {
 
     /// Returns each setting with its key in a compartment's table, and its value in the manifest's notation.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
-        let Self { mode, max_calls, idle, concurrent } = *self;
+        let Self { mode, max_calls, idle, concurrent, warm } = *self;
         vec![
             ("instances.mode", mode.as_str().to_owned()),
             ("instances.max_calls", max_calls.to_string()),
             ("instances.idle", show_duration(idle)),
             ("instances.concurrent", concurrent.to_string()),
+            ("instances.warm", warm.to_string()),
         ]
     }
 }

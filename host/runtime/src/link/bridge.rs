@@ -14,13 +14,13 @@ use wasmtime::component::{Accessor, Linker, Val};
 use wasmtime::{AsContextMut as _, StoreContextMut};
 
 use super::{Composition, FunctionName};
-use crate::store::{
-    BridgeIndex, CallContext, CallError, CalleeAnswer, CalleeError, CalleeTask, Deadline, InstanceState, Values,
-};
 use watertight_component::shape::{Function, Type};
 use watertight_graph::graph::AppGraph;
 use watertight_model::ids::ModuleName;
 use watertight_relay::ends::Role;
+use watertight_store::{
+    BridgeIndex, CallContext, CallError, CalleeAnswer, CalleeError, CalleeTask, Deadline, InstanceState, Values,
+};
 use watertight_telemetry::{Span, SpanKind};
 
 /// The error case that tells a caller that a module does not answer. Its payload is a string.
@@ -55,11 +55,16 @@ pub(super) fn add_to_linker(
         let mut instance = linker.instance(label)?;
         for (name, function) in &interface.functions {
             let index = BridgeIndex(u32::try_from(called.len()).expect("a component has fewer imports"));
+            let exported = provider.function.as_deref().unwrap_or(name);
             let bridge = Arc::new(Bridge {
                 index,
                 caller: bridged.caller.clone(),
                 module: provider.module.clone(),
-                function: format!("{}.{name}", provider.export),
+                function: if provider.export.is_world() {
+                    exported.to_owned()
+                } else {
+                    format!("{}.{exported}", provider.export)
+                },
                 shape: Arc::new(function.clone()),
                 has_unavailable: has_unavailable(function),
             });
@@ -76,7 +81,7 @@ pub(super) fn add_to_linker(
                     Box::new(bridge.clone().call(store, parameters, results))
                 })?;
             }
-            called.push((provider.module.clone(), provider.export.clone(), name.clone()));
+            called.push((provider.module.clone(), provider.export.clone(), exported.to_owned()));
         }
     }
     Ok(called)

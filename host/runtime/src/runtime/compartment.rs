@@ -5,6 +5,7 @@
 mod explain;
 mod lease;
 mod shared;
+mod stand_in;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -16,19 +17,22 @@ use wasmtime::component::{InstancePre, Val};
 use super::admission::{Admission, AdmissionError, AdmissionTable, CallStats};
 use super::instance::{CallEnd, PollDriver, PooledInstance};
 use crate::link::{Export, FunctionIndex, FusedCalls, Linked};
-use crate::store::{CallContext, CallError, CallResult, CalleeRequest, InstanceState, MetLimit, ModuleData, TimeLimit};
 use watertight_component::profile::Profile;
 use watertight_engine::offload::OffloadHistory;
 use watertight_graph::graph;
 use watertight_json::EncodeError;
 use watertight_model::config::{InstanceMode, Instances, Limits};
 use watertight_model::ids::{CompartmentName, Digest, ModuleName};
+use watertight_store::{
+    CallContext, CallError, CallResult, CalleeRequest, InstanceState, MetLimit, ModuleData, TimeLimit,
+};
 use watertight_telemetry::table::{DropReason, LimitKind};
 use watertight_telemetry::{CompartmentMetrics, LineRateLimit, Telemetry, Trace};
 
 pub use lease::Lease;
 use shared::SharedInstances;
 pub(super) use shared::{Begin, EarlyEnd, SharedEnd, SharedRequest};
+use stand_in::Substitute;
 
 /// The memory above which an instance is dropped after a call instead of being kept, in bytes.
 const KEEP_MEMORY: usize = 64 << 20;
@@ -51,6 +55,8 @@ pub struct Counters {
 pub struct InstanceStats {
     /// Instances that wait for their next call.
     pub warm: usize,
+    /// Memory of the guests in those that no request shares, in bytes.
+    pub memory: u64,
     /// Instances made since the start.
     pub made: u64,
     /// Instances dropped since the start: after a trap, after their last call, or idle for too long.
@@ -71,6 +77,8 @@ pub struct Compartment {
     exports: Arc<[Export]>,
     fused: Arc<[FusedCalls]>,
     modules: Arc<[ModuleData]>,
+    /// What answers the calls in the place of the only module's code. `None` for modules that run.
+    substitute: Option<Substitute>,
     instances: Instances,
     limits: Limits,
     /// What decides when a call of a module may run, in the order of the modules.
@@ -106,6 +114,7 @@ impl Compartment {
     ) -> Arc<Self> {
         let compartment = Arc::new(Self {
             name: plan.name.clone(),
+            substitute: Substitute::find(&linked, &modules),
             identity: linked.identity,
             pre: linked.pre,
             profile: linked.profile,
@@ -160,8 +169,10 @@ impl Compartment {
     /// Returns how many instances the compartment has, by their state.
     pub fn stats(&self) -> InstanceStats {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let memory = self.warm().iter().map(|instance| instance.state().memory() as u64).sum();
         InstanceStats {
             warm: self.warm().len() + self.shared.unused(),
+            memory,
             made: read(&self.counters.made),
             dropped: read(&self.counters.dropped),
             calls: read(&self.counters.calls),
@@ -174,6 +185,12 @@ impl Compartment {
         let Counters { made, dropped, starts, .. } = &self.counters;
         let made = made.load(Ordering::Relaxed) + (Arc::strong_count(starts) - 1) as u64;
         made.saturating_sub(dropped.load(Ordering::Relaxed))
+    }
+
+    /// Returns how many instances are missing to those that `instances.warm` asks for. A retired compartment needs none.
+    pub(super) fn missing(&self) -> u64 {
+        let wanted = if self.retired.load(Ordering::Relaxed) { 0 } else { u64::from(self.instances.warm) };
+        wanted.saturating_sub(self.alive())
     }
 
     fn running(&self) -> usize {
@@ -218,6 +235,9 @@ impl Compartment {
     ///
     /// Returns [`CallError`] if a module does not start or there is no room for the instance.
     pub async fn warm_up(&self, mut call: CallContext) -> Result<(), CallError> {
+        if self.substitute.is_some() {
+            return Ok(());
+        }
         self.lower_limits(&mut call);
         let instance = self.start(call).await?;
         self.put_back(instance);
@@ -237,6 +257,9 @@ impl Compartment {
     ) -> impl Future<Output = CallResult> + Send + 'a {
         // Not an async function, because each such wrapper would store the call's context once more in its future.
         let run = async move {
+            if let Some(substitute) = &self.substitute {
+                return Box::pin(self.substitute(substitute, place, parameters, call)).await;
+            }
             let lease = self.admit(place, call).await?;
             let (result, lease) = lease.call(parameters).await?;
             lease.put_back();
@@ -248,6 +271,9 @@ impl Compartment {
     /// Serves a call that another compartment has made from a task of its own. Answers the request as soon as there is an answer, and returns
     /// when the call has ended. Both can be apart if values of the call stream.
     pub async fn serve(self: &Arc<Self>, place: FunctionIndex, request: CalleeRequest, call: CallContext) {
+        if let Some(substitute) = &self.substitute {
+            return Box::pin(self.serve_substitute(substitute, place, request, call)).await;
+        }
         let CalleeRequest { function, parameters, answer } = request;
         let mut answer = Some(answer);
         let served = async {
@@ -472,8 +498,13 @@ async fn drop_idle(compartment: Weak<Compartment>, idle: Duration) {
         compartment.sweeps.store(look, Ordering::Relaxed);
         // Taken out under one lock, so that no call finds the list empty during the search. Dropped afterwards, because freeing memory is
         // slow.
-        let idle: Vec<PooledInstance> =
-            compartment.warm().extract_if(.., |instance| look - instance.last_used > unused).collect();
+        let idle: Vec<PooledInstance> = {
+            let mut warm = compartment.warm();
+            let spare = warm.len().saturating_sub(compartment.instances.warm as usize);
+            // The instances are in the order of their last use.
+            let idle = warm.partition_point(|instance| look - instance.last_used > unused).min(spare);
+            warm.drain(..idle).collect()
+        };
         compartment.count_dropped(DropReason::Idle, idle.len());
     }
 }

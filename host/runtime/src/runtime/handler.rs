@@ -26,15 +26,15 @@ use wasmtime_wasi_http::Error;
 
 use super::compartment::Compartment;
 use super::{Generation, Target, detached};
-use crate::store::{
+use request::{HandlerInput, RequestSlot};
+pub(super) use response::AnswerState;
+use response::ResponseSlot;
+use watertight_disk::failpoint::panic_point;
+use watertight_graph::routes::HandlerVersion;
+use watertight_store::{
     BodyFault, CallContext, CallError, Deadline, Downstream, InstanceState, PassingOn, RequestBody, RequestNotes,
     StreamDeadline,
 };
-use request::{HandlerInput, RequestSlot};
-use response::ResponseSlot;
-pub(super) use response::{AnswerState, HandlerEnd};
-use watertight_disk::failpoint::panic_point;
-use watertight_graph::routes::HandlerVersion;
 use watertight_telemetry::table::{CallOrigin, DropReason};
 use watertight_telemetry::{RouteMetrics, Trace};
 
@@ -134,9 +134,9 @@ pub(super) struct Exchange {
 
 impl Exchange {
     /// Ends the exchange on the handler's side.
-    pub(super) fn end(&self, end: HandlerEnd) -> AnswerState {
+    pub(super) fn end(&self) -> AnswerState {
         self.request.close();
-        let state = self.response.end(end);
+        let state = self.response.end();
         if let Some(passing_on) = &self.passing_on {
             passing_on.end();
         }
@@ -147,7 +147,7 @@ impl Exchange {
 impl Drop for Exchange {
     /// Ends an exchange whose call is dropped, also by a panic.
     fn drop(&mut self) {
-        self.end(HandlerEnd::Failed);
+        self.end();
     }
 }
 
@@ -181,7 +181,7 @@ impl Generation {
     /// Lets the handler of a mount or a middleware answer a request. Returns as soon as the handler has answered; the call goes on beside
     /// the body of the answer.
     ///
-    /// If the returned future or the body is dropped, the call goes on for at most [`CLIENT_GRACE`](crate::store::CLIENT_GRACE).
+    /// If the returned future or the body is dropped, the call goes on for at most [`CLIENT_GRACE`](watertight_store::CLIENT_GRACE).
     ///
     /// # Errors
     ///
@@ -202,7 +202,7 @@ impl Generation {
         let deadline = StreamDeadline::new(arrival, compartment.limits(), is_shared);
         let (head, body) = request.into_parts();
         let body = RequestSlot::new(body, compartment.limits().body, deadline.clone());
-        let slot = ResponseSlot::new(head.method == Method::HEAD, deadline.clone());
+        let slot = ResponseSlot::new(head.method == Method::HEAD, deadline.clone(), self.has_ended.clone());
         let mut call =
             CallContext::within_trace(id, Deadline::Stream(deadline), CallOrigin::Route, trace).with_request(notes);
         call.passing_on = downstream.map(|downstream| PassingOn::to(downstream, compartment.limits().body));
@@ -299,12 +299,7 @@ impl Generation {
             step.await
         };
         panic_point("handler::ran");
-        let end = match &ran {
-            Some(Ok(())) => HandlerEnd::Returned,
-            Some(Err(_)) => HandlerEnd::Failed,
-            None => HandlerEnd::CutOff,
-        };
-        let state = exchange.end(end);
+        let state = exchange.end();
         if let Some(BodyFault::TooLarge(_)) = exchange.request.fault() {
             compartment.report_large_body(target.function, &log.call.request, &log.call.trace);
         }

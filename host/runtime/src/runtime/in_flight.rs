@@ -82,6 +82,7 @@ impl Runtime {
             for compartment in generation.compartments() {
                 let (name, stats) = (compartment.name().as_str(), compartment.stats());
                 now.add(&table::INSTANCES_WARM, &[name], stats.warm as u64);
+                now.add(&table::INSTANCES_WARM_BYTES, &[name], stats.memory);
                 for module in compartment.modules() {
                     // A module has the same admission on every generation, so its numbers are taken once.
                     calls.extend(compartment.calls(&module.name).map(|stats| (module.name.clone(), stats)));

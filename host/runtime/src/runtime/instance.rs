@@ -11,15 +11,15 @@ use wasmtime::component::{Accessor, Func, Instance, InstancePre, Val};
 use wasmtime::{AsContextMut as _, Store, UpdateDeadline};
 
 use crate::link::{Export, FunctionIndex};
-use crate::store::{
-    CallContext, CalleeAnswer, CpuAccount, CpuMeter, Deadline, FailureReport, InstanceState, LimitHit, TaskId,
-    TaskSwitch, Tick, Values,
-};
 use watertight_component::profile::Profile;
 use watertight_component::shape::Function;
 use watertight_engine::offload::{OffloadClaim, OffloadHistory};
 use watertight_model::config::Limits;
 use watertight_relay::ends::{Ends, Role};
+use watertight_store::{
+    CallContext, CalleeAnswer, CpuAccount, CpuMeter, Deadline, FailureReport, InstanceState, LimitHit, TaskId,
+    TaskSwitch, Tick, Values,
+};
 use watertight_telemetry::CompartmentMetrics;
 
 /// The error that ended a call or the start of an instance, with what the store knows about it.

@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 use wasmtime::component::Val;
 
 use super::{Generation, Runtime, Target, detached};
-use crate::store::{CallContext, ConcurrentCalls};
 use watertight_graph::graph::RESUME;
 use watertight_model::ids::{InterfaceName, ModuleName};
+use watertight_store::{CallContext, ConcurrentCalls};
 use watertight_telemetry::Trace;
 use watertight_telemetry::table::{CallOrigin, ResumeMoment, ResumeOutcome};
 

@@ -2,7 +2,7 @@
 //
 // `watertight build` runs this script with Node.js, from a folder that holds the script's imports. The argument is the path of a JSON file
 // with the fields `folder`, `main`, `wit`, `world`, `contract`, `bundle` and `output` (the paths to write the bundle
-// and the component to).
+// and the component to), and `bindings` (the folder for generated types if the module is TypeScript, or null).
 
 import { readFile, realpath, writeFile } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, relative } from 'node:path';
@@ -12,6 +12,7 @@ import { componentize } from '@bytecodealliance/componentize-js';
 import { build, transform } from 'esbuild';
 import oxc from 'oxc-parser';
 import { framesOf } from './places.mjs';
+import { checkTypes, writeTypes } from './types.mjs';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const job = JSON.parse(await readFile(process.argv[2], 'utf8'));
@@ -26,7 +27,7 @@ const short = (path) => (isAbsolute(path) ? relative(folder, path) : path);
 
 const TYPESCRIPT = /\.[mc]?tsx?$/;
 const NO_TYPESCRIPT =
-  'TypeScript isn\'t JavaScript: compile it first (`npx tsc`), and name the `.js` file that comes of it as `main` in package.json';
+  'TypeScript is not JavaScript: give its files names that end in `.ts`, and name such a file as `main` in package.json';
 
 /** The indices of the world's imports, by the names that code may use. */
 const imports = new Map();
@@ -106,17 +107,20 @@ const watertight = {
     });
     build.onLoad({ filter: /\.[mc]?[jt]sx?$/, namespace: 'file' }, async ({ path }) => {
       if (path.startsWith(here) || path.includes('/node_modules/')) return undefined;
-      if (TYPESCRIPT.test(path)) return { errors: [{ text: NO_TYPESCRIPT, location: { file: path, line: 1, column: 0 } }] };
-      return { contents: withPlaces(short(path), await readFile(path, 'utf8')), loader: 'js' };
+      const language = TYPESCRIPT.test(path) ? (path.endsWith('x') ? 'tsx' : 'ts') : 'js';
+      if (language !== 'js' && !job.bindings) {
+        return { errors: [{ text: NO_TYPESCRIPT, location: { file: path, line: 1, column: 0 } }] };
+      }
+      return { contents: withPlaces(short(path), await readFile(path, 'utf8'), language), loader: language };
     });
   },
 };
 
 /** Rewrites `throw` statements so that they record their position. The engine keeps no stack for a thrown value that is not an error. */
-function withPlaces(file, code) {
+function withPlaces(file, code, lang) {
   let program;
   try {
-    const parsed = oxc.parseSync(file, code, { lang: 'js', sourceType: 'unambiguous' });
+    const parsed = oxc.parseSync(file, code, { lang, sourceType: 'unambiguous' });
     if (parsed.errors.length > 0) return code;
     program = parsed.program;
   } catch {
@@ -163,6 +167,7 @@ async function betterWords(text, location) {
   if (unresolved) return unresolvedWords(unresolved[1]);
   if (!location || /^(TypeScript|the module's world|`node:)/.test(text)) return text;
   const path = isAbsolute(location.file) ? location.file : join(folder, location.file);
+  if (TYPESCRIPT.test(path)) return `SyntaxError: ${text}`;
   const isTypeScript = await readFile(path, 'utf8')
     .then((code) => transform(code, { loader: 'ts', logLevel: 'silent' }))
     .then(() => true, () => false);
@@ -285,6 +290,11 @@ function topLevelWords(message, places) {
 }
 
 async function run() {
+  if (job.bindings) {
+    await writeTypes(job);
+    const wrong = await checkTypes(job, folder);
+    if (wrong) throw new AuthorError(wrong);
+  }
   const { code, places } = await bundle();
   await writeFile(job.bundle, code);
   process.chdir(dirname(job.bundle));

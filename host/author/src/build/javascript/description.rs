@@ -7,7 +7,7 @@ use wit_parser::{FunctionKind, Resolve, TypeDefKind, WorldItem, WorldKey};
 use crate::build::contract::{ContractFunction, Types, camel, functions, key, labels, upper_camel};
 use crate::build::error::BuildError;
 use crate::build::javascript::names::unreadable_names;
-use crate::build::source::Source;
+use crate::build::source::{Language, Source};
 use crate::build::world::{FAILURE, World};
 
 /// A module's WIT world, as JSON for the scripts that make the component.
@@ -76,7 +76,8 @@ impl Description {
         parts.extend(unreadable_names(world));
         parts.extend(labels(world));
         if !parts.is_empty() {
-            return Err(BuildError::Unsupported { module: source.name.clone(), language: "JavaScript", parts });
+            let language = if source.language == Language::TypeScript { "TypeScript" } else { "JavaScript" };
+            return Err(BuildError::Unsupported { module: source.name.clone(), language, parts });
         }
         let mut types = Types::new(world);
         let imports = items(world, &all, false, &mut types);

@@ -1,4 +1,4 @@
-//! Installs the programs that make components of JavaScript, componentize-js and a bundler, in the versions that this host pins.
+//! Installs the programs that make components of JavaScript, componentize-js, a bundler and TypeScript's compiler, in the versions that this host pins.
 //!
 //! npm installs them once for each user and set of versions. Modules need none of them in their own `package.json`.
 
@@ -18,10 +18,11 @@ const PACKAGE: &str = include_str!("tools/package.json");
 const LOCK: &str = include_str!("tools/package-lock.json");
 
 /// The scripts that Node.js runs, and those that become part of a component.
-const SCRIPTS: [(&str, &str); 4] = [
+const SCRIPTS: [(&str, &str); 5] = [
     ("componentize.mjs", include_str!("componentize.mjs")),
     ("places.mjs", include_str!("places.mjs")),
     ("shim.mjs", include_str!("shim.mjs")),
+    ("types.mjs", include_str!("types.mjs")),
     ("values.mjs", include_str!("values.mjs")),
 ];
 
@@ -46,39 +47,30 @@ pub(super) fn ready(
         let path = path.to_owned();
         move |error| BuildError::unwritable(&path, error)
     };
-    // Concurrent builds wait here until one has installed the programs.
-    let held = cache::lock(&folder)?;
-    if !folder.join(INSTALLED).is_file() {
-        install(source, &folder, help, listener)?;
-    }
+    cache::once(&folder, INSTALLED, |aside| install(source, aside, help, listener))?;
     let scripts = folder.join(format!("scripts-{}", short(&digest())));
     fs::create_dir_all(&scripts).map_err(unwritable(&scripts))?;
     for (name, text) in SCRIPTS {
         let file = scripts.join(name);
         write_if_changed(&file, text.as_bytes()).map_err(unwritable(&file))?;
     }
-    drop(held);
     Ok(scripts.join(SCRIPTS[0].0))
 }
 
-/// Installs the programs into a temporary folder and renames the folder, so that an installation is always complete.
+/// Installs the programs into a folder.
 fn install(
     source: &Source,
     folder: &Path,
     help: &'static str,
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<(), BuildError> {
-    let aside = folder.with_added_extension("part");
-    let prepared = cache::remove(folder)
-        .and_then(|()| cache::remove(&aside))
-        .and_then(|()| fs::create_dir_all(&aside))
-        .and_then(|()| fs::write(aside.join("package.json"), PACKAGE))
-        .and_then(|()| fs::write(aside.join("package-lock.json"), LOCK));
-    prepared.map_err(|error| BuildError::unwritable(&aside, error))?;
+    let prepared = fs::write(folder.join("package.json"), PACKAGE)
+        .and_then(|()| fs::write(folder.join("package-lock.json"), LOCK));
+    prepared.map_err(|error| BuildError::unwritable(folder, error))?;
     let mut command = Command::new("npm");
     // Install scripts of packages are not run. The needed programs come prebuilt.
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-    command.current_dir(&aside).args(arguments);
-    step(source, command, format!("npm {} (componentize-js and esbuild)", arguments.join(" ")), help, listener)?;
-    fs::rename(&aside, folder).map_err(|error| BuildError::unwritable(folder, error))
+    command.current_dir(folder).args(arguments);
+    let shown = format!("npm {} (componentize-js, esbuild and TypeScript)", arguments.join(" "));
+    step(source, command, shown, help, listener)
 }

@@ -24,8 +24,8 @@ const GLUE: &str = include_str!("glue.py");
 /// The name of the Python module that [`GLUE`] becomes. componentize-py looks for the exports there.
 pub(super) const GLUE_MODULE: &str = "watertight_component";
 
-/// The file that says that an installation is complete.
-const INSTALLED: &str = "installed";
+/// Python, in the virtual environment.
+const PROGRAM: &str = "bin/python";
 
 /// The programs of a user's virtual environment.
 pub(super) struct Tools {
@@ -57,39 +57,31 @@ pub(super) fn ready(
         let path = path.to_owned();
         move |error| BuildError::unwritable(&path, error)
     };
-    // Concurrent builds wait here until one has installed the programs.
-    let held = cache::lock(&folder)?;
-    let python = folder.join("bin/python");
-    if !folder.join(INSTALLED).is_file() || !python.exists() {
-        install(source, &folder, &python, help, listener)?;
-    }
+    cache::once(&folder, PROGRAM, |aside| install(source, aside, help, listener))?;
     let scripts = folder.join(format!("scripts-{}", short(&digest())));
     let (driver, glue) = (scripts.join("componentize.py"), scripts.join("glue"));
     for (file, text) in [(&driver, DRIVER), (&glue.join(GLUE_MODULE).with_added_extension("py"), GLUE)] {
         write_if_changed(file, text.as_bytes()).map_err(unwritable(file))?;
     }
-    drop(held);
-    Ok(Tools { python, driver, glue })
+    Ok(Tools { python: folder.join(PROGRAM), driver, glue })
 }
 
-/// Makes the virtual environment in its place, because its programs carry the path, and marks it when it is complete.
+/// Makes the virtual environment in a folder that is moved afterwards. So `pip` and its like are run as modules of Python: the programs in
+/// `bin` carry the folder's path, but Python itself doesn't.
 fn install(
     source: &Source,
     folder: &Path,
-    python: &Path,
     help: &'static str,
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<(), BuildError> {
     let unwritable = |error| BuildError::unwritable(folder, error);
-    cache::remove(folder).map_err(unwritable)?;
     let mut command = Command::new("python3");
     command.args(["-m", "venv"]).arg(folder);
     step(source, command, format!("python3 -m venv {}", folder.display()), help, listener)?;
     let requirements = folder.join("tools.txt");
     fs::write(&requirements, REQUIREMENTS).map_err(unwritable)?;
     let arguments = ["-m", "pip", "install", "--require-hashes", "--no-deps", "--only-binary", ":all:"];
-    let mut command = Command::new(python);
+    let mut command = Command::new(folder.join(PROGRAM));
     command.args(arguments).args(super::QUIET_PIP).arg("-r").arg(&requirements);
-    step(source, command, format!("python3 {} (componentize-py)", arguments.join(" ")), help, listener)?;
-    fs::write(folder.join(INSTALLED), "").map_err(unwritable)
+    step(source, command, format!("python3 {} (componentize-py)", arguments.join(" ")), help, listener)
 }

@@ -16,7 +16,7 @@ use tokio::runtime::Handle;
 
 use super::connection::{Connection, HeldBytes, NoRoom, OpenRequest};
 use super::progress::ProgressTimer;
-use watertight_runtime::store::{BodyFault, RequestBody as PassedBody};
+use watertight_store::{BodyFault, RequestBody as PassedBody};
 use watertight_telemetry::table::CutOffReason;
 
 /// The maximum number of bytes of a response that are handed to a connection at once.
@@ -307,13 +307,13 @@ pub(super) struct AnswerBody {
     shared: Option<Arc<HeldBytes>>,
     /// The error that cuts the body off. It waits until the connection has sent what came before it.
     cut: Option<axum::Error>,
-    _open: OpenRequest,
+    open: OpenRequest,
 }
 
 impl AnswerBody {
     /// Creates the body of the response to the request `open`. `held` counts the bytes of `body`.
     pub(super) fn new(body: Body, held: Option<HeldBytes>, open: OpenRequest) -> Self {
-        Self { body, rest: Bytes::new(), held, shared: None, cut: None, _open: open }
+        Self { body, rest: Bytes::new(), held, shared: None, cut: None, open }
     }
 
     /// Returns how many bytes of the last chunk are not sent yet.
@@ -378,6 +378,10 @@ impl hyper::body::Body for AnswerBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
+        // hyper drops what it has not written when a body fails. It writes after each poll, and what is left then wakes its task.
+        if self.cut.is_some() && self.open.has_unwritten() {
+            return Poll::Pending;
+        }
         if !self.has_rest() {
             match ready!(self.poll_chunk(context)) {
                 Some(Ok(None)) => {}

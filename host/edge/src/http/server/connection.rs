@@ -52,8 +52,13 @@ pub struct Connection {
     was_refused: AtomicBool,
     /// Whether bytes have arrived since the last complete head: the beginning of the next one.
     has_partial_head: AtomicBool,
+    is_http2: AtomicBool,
+    /// Whether the next read must ask the kernel, even if it has not announced any bytes.
+    reads_unannounced: AtomicBool,
     /// The number of bytes that were written to the socket so far.
     written: AtomicU64,
+    /// Whether the socket has not taken all bytes that it was given. They wait outside of it, although their response may have ended.
+    has_unwritten: AtomicBool,
     command: AtomicU8,
     waker: AtomicWaker,
 }
@@ -81,7 +86,10 @@ impl Connection {
             has_asked: AtomicBool::new(false),
             was_refused: AtomicBool::new(false),
             has_partial_head: AtomicBool::new(false),
+            is_http2: AtomicBool::new(false),
+            reads_unannounced: AtomicBool::new(false),
             written: AtomicU64::new(0),
+            has_unwritten: AtomicBool::new(false),
             command: AtomicU8::new(COMMAND_NONE),
             waker: AtomicWaker::new(),
         })
@@ -115,10 +123,7 @@ impl Connection {
 
     /// Counts a request as open until the returned guard is dropped.
     pub(super) fn open(self: &Arc<Self>) -> OpenRequest {
-        if !self.has_sent_request() {
-            self.has_asked.store(true, Ordering::Relaxed);
-            self.listener.first_request();
-        }
+        self.has_asked.store(true, Ordering::Relaxed);
         self.has_partial_head.store(false, Ordering::Relaxed);
         self.open.fetch_add(1, Ordering::Relaxed);
         OpenRequest(self.clone())
@@ -165,8 +170,59 @@ impl Connection {
         self.has_partial_head.store(true, Ordering::Relaxed);
     }
 
+    /// Returns whether a part of the next request's head has arrived.
+    pub(super) fn has_partial_head(&self) -> bool {
+        self.has_partial_head.load(Ordering::Relaxed)
+    }
+
+    /// Records that the client speaks HTTP/2. What has arrived is its preface, not the beginning of a request.
+    pub(super) fn mark_http2(&self) {
+        self.is_http2.store(true, Ordering::Relaxed);
+        self.has_partial_head.store(false, Ordering::Relaxed);
+    }
+
+    /// Makes the next read ask the kernel for bytes that have arrived, even if the kernel has not announced them.
+    pub(super) fn read_unannounced(&self) {
+        self.reads_unannounced.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether the next read must ask the kernel. It is asked once.
+    pub(super) fn must_read_unannounced(&self) -> bool {
+        self.reads_unannounced.load(Ordering::Relaxed) && self.reads_unannounced.swap(false, Ordering::Relaxed)
+    }
+
+    /// Returns whether the listener stops.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.listener.is_stopping()
+    }
+
+    /// Returns whether the client could send another request and has not been told that the connection ends.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_leaving() && self.open.load(Ordering::SeqCst) == 0
+    }
+
+    /// Tells an HTTP/2 client that has sent a request that no further one is accepted. With HTTP/1.1, the next response says so.
+    pub(super) fn announce_stop(&self) {
+        if self.is_http2.load(Ordering::Relaxed) && self.has_sent_request() {
+            self.close_when_idle();
+        }
+    }
+
     pub(super) fn add_written(&self, bytes: usize) {
         self.written.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Records that bytes wait because the client does not read. The connection is busy until they are written.
+    pub(super) fn mark_unwritten(&self) {
+        self.has_unwritten.store(true, Ordering::SeqCst);
+    }
+
+    /// Records that the socket has taken all bytes.
+    pub(super) fn mark_flushed(&self) {
+        if self.has_unwritten.load(Ordering::Relaxed) {
+            self.has_unwritten.store(false, Ordering::SeqCst);
+            self.record_idle_start();
+        }
     }
 
     /// Returns how long the connection has been open.
@@ -174,7 +230,7 @@ impl Connection {
         self.start.elapsed()
     }
 
-    /// Returns how long the connection has been idle: without an open request and without held bytes.
+    /// Returns how long the connection has been idle: without an open request, without held bytes, and without bytes that wait to be written.
     pub(super) fn idle(&self) -> Duration {
         match self.is_quiet() {
             true => self.start.elapsed().saturating_sub(Duration::from_millis(self.idle_since.load(Ordering::Relaxed))),
@@ -192,7 +248,9 @@ impl Connection {
     }
 
     fn is_quiet(&self) -> bool {
-        self.open.load(Ordering::SeqCst) == 0 && self.held.load(Ordering::SeqCst) == 0
+        self.open.load(Ordering::SeqCst) == 0
+            && self.held.load(Ordering::SeqCst) == 0
+            && !self.has_unwritten.load(Ordering::SeqCst)
     }
 
     /// Records the time at which the connection becomes idle, if it is idle now.
@@ -231,6 +289,13 @@ impl Connection {
 
 /// Guard of an open request. A request is open from its head to the end of its response.
 pub(super) struct OpenRequest(Arc<Connection>);
+
+impl OpenRequest {
+    /// Whether the connection waits to write bytes that it was given before.
+    pub(super) fn has_unwritten(&self) -> bool {
+        self.0.has_unwritten.load(Ordering::Relaxed)
+    }
+}
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
@@ -332,7 +397,10 @@ impl ConnectionTimer {
             return Poll::Ready(self.close_when_idle(farewell));
         }
         while self.timer.as_mut().poll(context).is_ready() {
-            let (quiet, limit) = (connection.idle(), self.farewell.unwrap_or(connection.idle_limit()));
+            // A request that had begun to arrive before the stop may take its time.
+            let is_late = connection.is_stopping() && connection.has_partial_head();
+            let farewell = self.farewell.filter(|_| !is_late);
+            let (quiet, limit) = (connection.idle(), farewell.unwrap_or(connection.idle_limit()));
             if quiet >= limit && self.farewell.is_some() {
                 return Poll::Ready(ConnectionCommand::CloseNow);
             }

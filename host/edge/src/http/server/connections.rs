@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,9 +27,9 @@ pub(super) struct Connections {
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     /// The number of bytes that are held in memory for all clients.
     pub(super) held: AtomicU64,
-    /// The number of connections that have not sent a request yet.
-    without_request: AtomicUsize,
-    /// Notifies waiting tasks when a connection has ended or has sent its first request.
+    /// Whether the listener stops.
+    stopping: AtomicBool,
+    /// Notifies waiting tasks when a connection has ended.
     changed: Notify,
 }
 
@@ -42,7 +42,7 @@ impl Connections {
             refusals: Refusals::default(),
             open: Mutex::default(),
             held: AtomicU64::new(0),
-            without_request: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
             changed: Notify::new(),
         });
         let sampled = Arc::downgrade(&all);
@@ -87,14 +87,8 @@ impl Connections {
     /// Adds a connection. Dropping the returned guard removes it.
     pub(super) fn add(self: &Arc<Self>, number: u64, peer: SocketAddr) -> ConnectionGuard {
         let connection = Connection::new(self.clone(), number, peer);
-        self.without_request.fetch_add(1, Ordering::Relaxed);
         self.all().insert(number, connection.clone());
         ConnectionGuard(connection)
-    }
-
-    pub(super) fn first_request(&self) {
-        self.without_request.fetch_sub(1, Ordering::Relaxed);
-        self.changed.notify_one();
     }
 
     /// Waits until there is room for another connection. Closes idle connections for it; those that have been idle longest go first.
@@ -176,9 +170,19 @@ impl Connections {
         }
     }
 
-    /// Waits until every connection has sent a request or has ended.
-    pub(super) async fn all_have_sent_request(&self) {
-        while self.without_request.load(Ordering::Relaxed) > 0 {
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// From now on, each client is told with its next response that its connection ends. HTTP/2 clients are told at once.
+    pub(super) fn announce_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.all().values().for_each(|connection| connection.announce_stop());
+    }
+
+    /// Waits until every connection has an open request, was told that it ends, or has ended.
+    pub(super) async fn none_idle(&self) {
+        while self.all().values().any(|connection| connection.is_idle()) {
             let _ = tokio::time::timeout(RECHECK_INTERVAL, self.changed.notified()).await;
         }
     }
@@ -203,9 +207,6 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let all = self.0.listener();
         all.all().remove(&self.0.number());
-        if !self.0.has_sent_request() {
-            all.without_request.fetch_sub(1, Ordering::Relaxed);
-        }
         all.changed.notify_one();
     }
 }

@@ -46,11 +46,35 @@ impl Wire {
         while self.read < PREFACE.len() && self.preface[..self.read] == PREFACE[..self.read] {
             match self.stream.read(&mut self.preface[self.read..]).await? {
                 0 => break,
-                read => self.read += read,
+                read => self.add_to_preface(read),
             }
         }
         self.is_http1 = self.preface != *PREFACE;
         Ok(!self.is_http1)
+    }
+
+    /// Returns whether a first byte has arrived, even if the kernel has not announced it. Call it only before the version is clear.
+    pub(super) fn has_begun(&mut self) -> bool {
+        if let Ok(read) = rustix::io::read(&self.stream, &mut self.preface[self.read..]) {
+            self.add_to_preface(read);
+        }
+        self.read > 0
+    }
+
+    /// Reads bytes that the kernel has and has not announced, if the connection asks for that. Returns their number, or `None` if there are
+    /// none.
+    fn read_unannounced(&self, buffer: &mut ReadBuf<'_>) -> Option<usize> {
+        if !self.connection.must_read_unannounced() {
+            return None;
+        }
+        rustix::io::read(&self.stream, buffer.initialize_unfilled()).ok().filter(|read| *read > 0)
+    }
+
+    fn add_to_preface(&mut self, read: usize) {
+        self.read += read;
+        if read > 0 {
+            self.connection.mark_received();
+        }
     }
 
     fn record_write(
@@ -65,11 +89,13 @@ impl Wire {
                 if count == wanted {
                     self.timer.clear();
                 } else {
+                    self.connection.mark_unwritten();
                     self.timer.moved(count);
                 }
             }
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
+                self.connection.mark_unwritten();
                 ready!(self.timer.poll_stalled(context));
                 self.timer.clear();
                 self.connection.listener().metrics().count_cut_off(CutOffReason::ConnectionStalled);
@@ -107,6 +133,9 @@ impl AsyncRead for Wire {
             let count = buffer.remaining().min(self.read - self.taken);
             buffer.put_slice(&self.preface[self.taken..self.taken + count]);
             self.taken += count;
+            Poll::Ready(Ok(()))
+        } else if let Some(read) = self.read_unannounced(buffer) {
+            buffer.advance(read);
             Poll::Ready(Ok(()))
         } else {
             Pin::new(&mut self.stream).poll_read(context, buffer)
@@ -155,6 +184,8 @@ impl AsyncWrite for Wire {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_replacement(context))?;
+        // Both versions of HTTP flush only after they have written all that they had.
+        self.connection.mark_flushed();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

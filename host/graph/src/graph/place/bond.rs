@@ -109,6 +109,11 @@ impl<'a> PlacementConstraints<'a> {
         Self { modules, ties, separations }
     }
 
+    /// Returns what `module` imports under the name `import`.
+    pub(super) fn interface(&self, module: &ModuleName, import: &InterfaceName) -> Option<&'a Interface> {
+        self.modules.get(module)?.artifact.shape.imports.get(import)
+    }
+
     /// Iterates over the calls between modules of `all` that can't leave a compartment, as far as their caller or callee is in `modules`.
     pub(super) fn ties_of(
         &self,

@@ -94,7 +94,9 @@ impl Edge<'_> {
     }
 
     fn problem(&self, fault: &UnsupportedPart<'_>, message: String, help: &str) -> Problem {
-        let problem = Problem::new(Code::Placement, message).module(self.caller).interface(self.import).help(help);
+        let is_function = self.bonds.interface(self.caller, self.import).is_some_and(|interface| interface.is_function);
+        let place = if is_function { &InterfaceName::world() } else { self.import };
+        let problem = Problem::new(Code::Placement, message).module(self.caller).interface(place).help(help);
         let mut problem = at_module(problem, self.config, self.caller);
         problem.function = fault.function.map(str::to_owned);
         problem.type_path.clone_from(&fault.path);

@@ -38,6 +38,7 @@ mode = "fresh"
 max_calls = 5_000
 idle = "10s"
 concurrent = 20
+warm = 3
 
 [defaults.limits]
 memory = "64MiB"
@@ -125,6 +126,7 @@ fn the_documentation_s_example_is_read() {
         max_calls: 5000.try_into().unwrap(),
         idle: Duration::from_secs(10),
         concurrent: 20.try_into().unwrap(),
+        warm: 3,
     };
     let limits =
         Limits { memory: 64 << 20, request: Duration::from_secs(5), calls: 8, body: 65536, ..Limits::default() };
@@ -132,7 +134,7 @@ fn the_documentation_s_example_is_read() {
     let core = &app.compartments[&"core".parse().unwrap()];
     assert_eq!(core.modules, BTreeSet::from(["alpha".parse().unwrap(), "beta".parse().unwrap()]));
     assert_eq!(core.instances, Instances { mode: InstanceMode::Reuse, ..instances });
-    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 35));
+    assert_eq!((core.limits, core.line), (Limits { memory: 1 << 30, ..limits }, 36));
 
     let header_timeout = Duration::from_millis(1500);
     let http =
@@ -185,6 +187,7 @@ fn the_command_line_goes_before_the_manifest() {
         state: Some("here".into()),
         otlp: Some("http://other".parse().unwrap()),
         components: Some("built".into()),
+        fakes: BTreeMap::new(),
         capabilities: Declarations::default(),
     };
     let app = load(folder.path(), &overrides).unwrap();
@@ -208,6 +211,7 @@ fn the_command_line_goes_before_the_manifest() {
         state: None,
         otlp: None,
         components: None,
+        fakes: BTreeMap::new(),
         capabilities: Declarations::default(),
     };
     assert!(load(folder.path(), &overrides).is_ok());
@@ -274,4 +278,30 @@ fn a_module_is_resumed_each_minute_unless_it_says_otherwise() {
     let config = load_files(&[("app.toml", manifest)]).unwrap();
     let times: Vec<_> = config.modules.values().map(|module| module.resume).collect();
     assert_eq!(times, [Some(Duration::from_secs(60)), Some(Duration::from_secs(300)), None]);
+}
+
+/// A faked module keeps its table in the manifest, but what the table grants doesn't count, and no compartment holds it.
+#[test]
+fn a_fake_takes_the_place_of_a_module() {
+    let manifest = "[app]\nname = \"a\"\n[modules.one]\ncomponent = \"one\"\ncalls = [\"two\"]\n\
+                    [modules.two]\ncomponent = \"two\"\ncalls = [\"three\"]\nuses = [\"sql\"]\n\
+                    secrets = { key = { env = \"KEY\" } }\n[modules.three]\ncomponent = \"three\"\n\
+                    [compartments.both]\nmodules = [\"one\", \"two\"]\n[compartments.alone]\nmodules = [\"three\"]\n";
+    let folder = folder(&[("app.toml", manifest)]);
+    let name = |text: &str| text.parse::<ModuleName>().unwrap();
+    let fakes = |names: &[&str]| Overrides {
+        fakes: names.iter().map(|text| (name(text), "fake.wasm".into())).collect(),
+        ..Overrides::default()
+    };
+    let app = load(folder.path(), &fakes(&["two", "three"])).unwrap();
+    let faked = &app.modules[&name("two")];
+    assert!(faked.is_fake && faked.uses.is_empty() && faked.secrets.is_empty());
+    assert_eq!((faked.calls.modules().count(), faked.component.value.file()), (0, Path::new("fake.wasm")));
+    assert!(!app.modules[&name("one")].is_fake);
+    let held: Vec<_> = app.compartments.values().flat_map(|compartment| &compartment.modules).collect();
+    assert_eq!((app.compartments.len(), held), (1, vec![&name("one")]));
+
+    let problems = load(folder.path(), &fakes(&["four"])).unwrap_err();
+    assert_eq!(problems.as_slice()[0].code, Code::UnknownName);
+    assert!(problems.as_slice()[0].message.contains("`four` can't be faked"));
 }

@@ -6,11 +6,11 @@ use wasmtime_wasi::I32Exit;
 use super::Compartment;
 use crate::link::{CodePosition, FunctionIndex};
 use crate::runtime::instance::CallEnd;
-use crate::store::{CallContext, CallError, CalleeError, FailureReport, LimitHit, TimeLimit};
 use watertight_engine::Backtrace;
 use watertight_model::ids::ModuleName;
 use watertight_relay::ends::{MAX_ENDS, TooManyEnds, TooMuchHeld};
 use watertight_relay::stream::StreamCut;
+use watertight_store::{CallContext, CallError, CalleeError, FailureReport, LimitHit, TimeLimit};
 use watertight_telemetry::logged_path;
 
 impl Compartment {

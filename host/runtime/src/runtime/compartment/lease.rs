@@ -15,8 +15,8 @@ use super::Compartment;
 use crate::link::{Export, FunctionIndex};
 use crate::runtime::admission::CallPermit;
 use crate::runtime::instance::{CallEnd, PollDriver, PooledInstance};
-use crate::store::{CallError, CalleeAnswer, InstanceState, Values};
 use watertight_component::shape::Function;
+use watertight_store::{CallError, CalleeAnswer, InstanceState, Values};
 use watertight_telemetry::table::{CallFailure, DropReason};
 
 /// The text for `expect`: why a lease that its holder can use has an instance.

@@ -23,10 +23,10 @@ use wasmtime::component::{Accessor, Func, Instance};
 use super::lease::drop_reason;
 use super::{Compartment, KEEP_MEMORY};
 use crate::link::FunctionIndex;
-use crate::runtime::handler::{AnswerState, Exchange, HandlerEnd};
+use crate::runtime::handler::{AnswerState, Exchange};
 use crate::runtime::instance::{CallEnd, PollDriver, PooledInstance};
-use crate::store::{CallContext, CallError, InstanceState, TaskId, TaskSwitch};
 use watertight_model::ids::GenerationNumber;
+use watertight_store::{CallContext, CallError, InstanceState, TaskId, TaskSwitch};
 use watertight_telemetry::table::DropReason;
 
 /// Begins to call a handler for a request. Returns the rest of the call.
@@ -313,8 +313,8 @@ struct Running {
 
 impl Running {
     /// Ends the call. This must happen while the store is there, because what the handler has written is taken out of it.
-    fn end(mut self, how: HandlerEnd, failure: Option<CallError>) {
-        let state = self.exchange.end(how);
+    fn end(mut self, failure: Option<CallError>) {
+        let state = self.exchange.end();
         if let Some(ended) = self.ended.take() {
             let _ = ended.send(failure.map_or(SharedEnd::Returned(state), SharedEnd::Failed));
         }
@@ -324,7 +324,7 @@ impl Running {
 impl Drop for Running {
     /// Ends a call that a panic dropped.
     fn drop(&mut self) {
-        self.exchange.end(HandlerEnd::Failed);
+        self.exchange.end();
     }
 }
 
@@ -432,7 +432,7 @@ impl Compartment {
             });
             let ended = lock().remove(&task);
             if let Some(request) = ended {
-                request.end(HandlerEnd::Returned, None);
+                request.end(None);
             }
             Ok(())
         })
@@ -454,7 +454,7 @@ impl Compartment {
             Some(EarlyEnd::CutOff) => {
                 for (_, request) in running.drain() {
                     let late = self.deadline_error(request.function);
-                    request.end(HandlerEnd::CutOff, Some(late));
+                    request.end(Some(late));
                 }
                 return DropReason::Dropped;
             }
@@ -476,11 +476,11 @@ impl Compartment {
             self.warn_about(request.function, &told, &call);
         }
         let why = drop_reason(&explained);
-        request.end(HandlerEnd::Failed, Some(explained));
+        request.end(Some(explained));
         for (task, request) in running.drain() {
             instance.view(task, |state| self.report_limits(state));
             let error = self.neighbour_error(request.function);
-            request.end(HandlerEnd::Failed, Some(error));
+            request.end(Some(error));
         }
         why
     }

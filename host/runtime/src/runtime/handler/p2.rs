@@ -15,7 +15,7 @@ use wasmtime_wasi_http::p2::types::{HostIncomingRequest, HostResponseOutparam};
 use super::request::HandlerInput;
 use super::response::ResponseSlot;
 use super::{Answer, HandlerError, refusal};
-use crate::store::InstanceState;
+use watertight_store::InstanceState;
 
 /// The parameters of `handle`.
 type Parameters = (Resource<HostIncomingRequest>, Resource<HostResponseOutparam>);

@@ -20,7 +20,7 @@ use super::request::HandlerInput;
 use super::response::ResponseSlot;
 use super::{Answer, HandlerError, refusal};
 use crate::runtime::compartment::Begin;
-use crate::store::InstanceState;
+use watertight_store::InstanceState;
 
 /// The parameters of `handle`.
 type Parameters = (Resource<p3::Request>,);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-use crate::store::{BodyFault, RequestBody, StreamDeadline};
+use watertight_store::{BodyFault, RequestBody, StreamDeadline};
 
 /// The place where the call of a handler and the handler itself share a request's body.
 ///

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::mem;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -18,24 +19,13 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::coop::unconstrained;
 use wasmtime_wasi_http::WasiBody;
 
-use crate::store::{CutAnswer, StreamDeadline};
+use watertight_store::{CutAnswer, StreamDeadline};
 
 /// The media type of server-sent events. Its clients connect again after any end, so a stream of them may end cleanly at any event.
 const EVENT_STREAM: &str = "text/event-stream";
 
 /// The largest number of pieces that are taken of a body whose handler has returned, before the client's side asks for them.
 const MAX_AHEAD: usize = 4;
-
-/// How the call of a handler ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::runtime) enum HandlerEnd {
-    /// The handler's function returned.
-    Returned,
-    /// The call failed: a trap, a limit, a deadline.
-    Failed,
-    /// The handler's generation was cut off.
-    CutOff,
-}
 
 /// What became of the answer when its call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +55,8 @@ struct State {
     /// Whether the handler wrote more bytes than its `Content-Length`.
     is_exceeded: bool,
     is_event_stream: bool,
+    /// Whether the handler's generation is cut off.
+    is_cut_off: Arc<AtomicBool>,
     /// Whether the answer has no body by its status or the request's method. What the handler writes is discarded then.
     is_discarded: bool,
     /// The task of the client's side, which waits for the next piece.
@@ -88,13 +80,15 @@ enum Source {
 }
 
 impl ResponseSlot {
-    pub(super) fn new(is_head: bool, deadline: Arc<StreamDeadline>) -> Arc<Self> {
+    /// Creates the place for the answer to a request. `is_cut_off` is set once the handler's generation is cut off.
+    pub(super) fn new(is_head: bool, deadline: Arc<StreamDeadline>, is_cut_off: Arc<AtomicBool>) -> Arc<Self> {
         let state = State {
             source: Source::Unanswered,
             has_answered: false,
             left: None,
             is_exceeded: false,
             is_event_stream: false,
+            is_cut_off,
             is_discarded: false,
             waker: None,
             call: None,
@@ -157,18 +151,20 @@ impl ResponseSlot {
         if state.is_discarded {
             return Poll::Ready(());
         }
-        if state.call.is_none()
-            && let Source::Open { mut body, mut ahead } = mem::replace(&mut state.source, Source::Unanswered)
-        {
-            let ended = state.take(&mut body, &mut ahead, MAX_AHEAD);
-            state.source = match ended {
-                Some(whole) => Source::Ended(ahead, whole),
-                None => Source::Open { body, ahead },
+        if state.call.is_none() {
+            state.source = match mem::replace(&mut state.source, Source::Unanswered) {
+                Source::Open { mut body, mut ahead } => {
+                    let ended = state.take(&mut body, &mut ahead, MAX_AHEAD);
+                    // The body knew the client's side, and has forgotten it.
+                    state.waker.take().into_iter().for_each(Waker::wake);
+                    match ended {
+                        Some(whole) => Source::Ended(ahead, whole),
+                        None => Source::Open { body, ahead },
+                    }
+                }
+                // The client's side may not have read the end yet.
+                other => other,
             };
-            // The body knew the client's side, and has forgotten it.
-            if let Some(waker) = state.waker.take() {
-                waker.wake();
-            }
         }
         if !matches!(state.source, Source::Open { .. }) {
             return Poll::Ready(());
@@ -178,7 +174,7 @@ impl ResponseSlot {
     }
 
     /// Ends the answer with its call, before the handler's store is used for another call or dropped. Only the first end counts.
-    pub(super) fn end(&self, end: HandlerEnd) -> AnswerState {
+    pub(super) fn end(&self) -> AnswerState {
         let mut state = self.state();
         let state = &mut *state;
         let (frames, whole) = match mem::replace(&mut state.source, Source::Unanswered) {
@@ -186,8 +182,7 @@ impl ResponseSlot {
             // What the handler has written is as little as its stream buffers.
             Source::Open { mut body, ahead: mut frames } => match state.take(&mut body, &mut frames, usize::MAX) {
                 Some(whole) => (frames, whole),
-                None if end == HandlerEnd::CutOff && state.is_event_stream => (frames, Ok(())),
-                None => (frames, Err(CutAnswer)),
+                None => (frames, state.end_of(false)),
             },
             Source::Ended(frames, whole) => (frames, whole),
         };
@@ -251,6 +246,12 @@ impl State {
         self.left.is_none_or(|left| left == 0)
     }
 
+    /// Returns how the answer ends: as a whole one if `is_whole`. So does a stream of events whose generation was cut off before, whatever
+    /// ended it: a failure can be a consequence of the cut-off, such as that of a middleware's handler whose source was cut off first.
+    fn end_of(&self, is_whole: bool) -> Result<(), CutAnswer> {
+        if is_whole || (self.is_event_stream && self.is_cut_off.load(Acquire)) { Ok(()) } else { Err(CutAnswer) }
+    }
+
     /// Takes at most `most` pieces of the body that are there. Returns whether the whole body is taken or lost. `None` if more may come.
     fn take(
         &mut self,
@@ -281,7 +282,7 @@ impl State {
                 Poll::Pending => return None,
             }
         };
-        Some(if is_whole { Ok(()) } else { Err(CutAnswer) })
+        Some(self.end_of(is_whole))
     }
 }
 
@@ -374,7 +375,7 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Err(_))) => state.left == Some(0),
             };
             deadline.sent();
-            let whole = if whole { Ok(()) } else { Err(CutAnswer) };
+            let whole = state.end_of(whole);
             state.source = Source::Ended(VecDeque::new(), whole);
             if let Some(call) = state.call.take() {
                 call.wake();
@@ -414,3 +415,6 @@ impl Drop for ResponseBody {
         self.slot.leave();
     }
 }
+
+#[cfg(test)]
+mod tests;

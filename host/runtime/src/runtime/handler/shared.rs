@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use super::response::HandlerEnd;
 use super::{AnswerState, BodyFault, Exchange, Generation, HandlerLog};
 use crate::runtime::compartment::{Begin, EarlyEnd, SharedEnd, SharedRequest};
-use crate::store::{CLIENT_GRACE, CallContext, CallError};
+use watertight_store::{CLIENT_GRACE, CallContext, CallError};
 
 impl Generation {
     /// Runs the call of a handler on an instance that other requests use at the same time.
@@ -52,7 +51,7 @@ impl Generation {
                 Some(Some(Err(_))) => break Err(compartment.neighbour_error(target.function)),
                 Some(None) => {
                     seat.close_instance(compartment);
-                    exchange.end(HandlerEnd::Failed);
+                    exchange.end();
                     let (failed, generation, compartment) = (log.failed(late()), self.clone(), compartment.clone());
                     tokio::spawn(async move {
                         let ended = generation.run_until_cut_off(timeout(CLIENT_GRACE, &mut seat.ended)).await;
@@ -69,8 +68,9 @@ impl Generation {
                     return failed;
                 }
                 None => {
-                    let state = exchange.end(HandlerEnd::CutOff);
+                    // The instance is told first: what the end of the exchange makes the guest do is of no account then.
                     seat.end_instance(compartment, EarlyEnd::CutOff);
+                    let state = exchange.end();
                     // A stream of events ends cleanly: that is no failure.
                     return if state == AnswerState::Complete { Err(late()) } else { log.failed(late()) };
                 }

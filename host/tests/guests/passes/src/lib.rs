@@ -63,6 +63,11 @@ impl Guest for Component {
                     .map_err(|()| ErrorCode::HttpRequestMethodInvalid)?;
                 passed(pass_on(without_order(request).await).await?)
             }
+            // Passes back an answer of any kind as server-sent events.
+            "events" => {
+                let answer = pass_on(without_order(request).await).await?;
+                marked(answer, |headers| headers.set("content-type", &[b"text/event-stream".to_vec()]))
+            }
             // Marks the answer with the configuration value `stamp`. As the handler of a mount, it answers with the value.
             "stamp" => stamped(request).await,
             // Keeps the answer that it gets beyond its own.

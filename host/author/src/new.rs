@@ -1,0 +1,232 @@
+//! `watertight new`: makes applications and modules from templates.
+//!
+//! Everything is rendered and checked before the first file is written, and no file that exists is overwritten. A new module is added to
+//! the manifest of its application, and a Rust module to the Cargo workspace too; both keep their comments.
+
+mod error;
+mod facts;
+mod languages;
+mod manifests;
+mod stubs;
+mod templates;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use watertight_model::config::capability::Declarations;
+use watertight_model::config::{AppConfig, ComponentSource};
+use watertight_model::ids::{AppName, BadName, ModuleName};
+
+pub use error::NewError;
+pub use languages::{LANGUAGES, Starter};
+
+use crate::staged::{StageError, StagedFiles, is_taken};
+use crate::wit::{Package, Packages, stage};
+
+/// The name of the module that a new application has.
+const FIRST_MODULE: &str = "items";
+
+/// The folders of an application that are not modules.
+const FOLDERS: [&str; 6] = ["routes", "target", "wit", "sdk", "modules", "wkg"];
+
+/// An application that gets a module.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The name of the application: the namespace of its contracts.
+    app: AppName,
+    /// The folder of the manifest, where modules stand.
+    root: PathBuf,
+    /// The manifest.
+    manifest: PathBuf,
+    /// The folder that holds `wit`. An absolute path, at `root` or above it.
+    workspace: PathBuf,
+    /// The modules, each with its source folder if it has one.
+    modules: BTreeMap<ModuleName, Option<PathBuf>>,
+    capabilities: Declarations,
+}
+
+impl Place {
+    /// Returns the place that an application is.
+    pub fn of(config: &AppConfig) -> Self {
+        let modules = config.modules.iter().map(|(name, module)| match &module.component.value {
+            ComponentSource::Folder { folder, .. } => (name.clone(), Some(folder.clone())),
+            ComponentSource::File(_) => (name.clone(), None),
+        });
+        Self {
+            app: config.name.clone(),
+            root: std::path::absolute(&config.root).unwrap_or_else(|_| config.root.clone()),
+            manifest: config.manifest.clone(),
+            workspace: config.workspace.clone(),
+            modules: modules.collect(),
+            capabilities: config.capabilities.clone(),
+        }
+    }
+}
+
+/// What a new module is.
+#[derive(Debug, Clone)]
+pub struct ModuleOptions {
+    /// The name of the module, which is the name of its folder.
+    pub name: String,
+    /// The language of the module.
+    pub language: &'static Starter,
+    /// The WIT package to implement, with or without its version. `None` means a new contract with the module's name.
+    pub exports: Option<String>,
+    /// The modules of the application to call.
+    pub calls: Vec<String>,
+    /// The capabilities of the host to use.
+    pub uses: Vec<String>,
+}
+
+/// What was made.
+#[derive(Debug)]
+pub struct Made {
+    /// The files that were created or changed, in order.
+    pub files: Vec<PathBuf>,
+    /// Things worth knowing: what has still to be written by hand.
+    pub notes: Vec<String>,
+}
+
+/// Makes an application in a new folder of `parent`, with a module that has data, a route and a suite.
+///
+/// # Errors
+///
+/// [`NewError`]; then nothing was written.
+pub fn app(
+    parent: &Path,
+    name: &str,
+    language: &'static Starter,
+    capabilities: &Declarations,
+) -> Result<Made, NewError> {
+    let app: AppName = name.parse()?;
+    check_namespace(app.as_str())?;
+    let parent =
+        std::path::absolute(parent).map_err(|source| NewError::Unreadable { path: parent.to_owned(), source })?;
+    let root = parent.join(app.as_str());
+    if is_taken(&root) {
+        return Err(StageError::Exists(vec![root]).into());
+    }
+    let manifest = root.join("app.toml");
+    let place = Place {
+        app,
+        workspace: root.clone(),
+        root,
+        manifest,
+        modules: BTreeMap::new(),
+        capabilities: capabilities.clone(),
+    };
+    let facts = serde_json::json!({ "app": place.app, "name": FIRST_MODULE, "export_folder": "" });
+    let mut files = StagedFiles::default();
+    create_all(&mut files, &place.root, "app", &facts)?;
+    let options = ModuleOptions {
+        name: FIRST_MODULE.to_owned(),
+        language,
+        exports: None,
+        calls: Vec::new(),
+        uses: vec!["sql".to_owned()],
+    };
+    let notes = stage_module(&mut files, &place, &options)?;
+    finish(files, notes)
+}
+
+/// Makes a module in an application.
+///
+/// # Errors
+///
+/// [`NewError`]; then nothing was written.
+pub fn module(place: &Place, options: &ModuleOptions) -> Result<Made, NewError> {
+    let mut files = StagedFiles::default();
+    let notes = stage_module(&mut files, place, options)?;
+    finish(files, notes)
+}
+
+fn finish(files: StagedFiles, notes: Vec<String>) -> Result<Made, NewError> {
+    let mut paths: Vec<PathBuf> = files.paths().map(Path::to_owned).collect();
+    paths.sort();
+    paths.dedup();
+    files.write()?;
+    Ok(Made { files: paths, notes })
+}
+
+fn stage_module(files: &mut StagedFiles, place: &Place, options: &ModuleOptions) -> Result<Vec<String>, NewError> {
+    let name = check_name(&options.name, options.language)?;
+    let folder = place.root.join(name.as_str());
+    if place.modules.contains_key(&name) {
+        return Err(NewError::Module { name: name.to_string() });
+    }
+    if is_taken(&folder) {
+        return Err(StageError::Exists(vec![folder]).into());
+    }
+    let packages = Packages::of(&place.capabilities);
+    let facts::Facts { mut json, host, uses, calls, notes } = facts::gather(place, options, &name, &folder, &packages)?;
+    if options.language.name == "rust" {
+        json["cargo"] = manifests::add_to_cargo(files, place, &folder)?;
+    }
+    create_all(files, &folder, "module", &json)?;
+    create_all(files, &folder, options.language.name, &json)?;
+    if options.exports.is_none() {
+        create_all(files, &place.workspace, "contract", &json)?;
+        if manifests::takes_routes(files, &place.manifest)? {
+            create_all(files, &place.root.join("routes"), "routes", &json)?;
+        }
+    }
+    let wanted: Vec<&Package> = host.iter().filter_map(|name| packages.iter().find(|one| one.name == *name)).collect();
+    if !wanted.is_empty() {
+        stage(files, &place.workspace, &packages, &wanted)?;
+    }
+    manifests::add_to_app(files, &place.manifest, &name, &calls, &uses)?;
+    Ok(notes)
+}
+
+fn create_all(files: &mut StagedFiles, at: &Path, templates: &str, facts: &serde_json::Value) -> Result<(), NewError> {
+    for (path, text) in templates::render(templates, facts).map_err(NewError::Template)? {
+        files.create(at.join(path), text);
+    }
+    Ok(())
+}
+
+/// Checks the name of a new application, which becomes the namespace of its contracts.
+fn check_namespace(name: &str) -> Result<(), NewError> {
+    if ["wasi", "watertight"].contains(&name) {
+        return Err(NewError::Reserved {
+            name: name.to_owned(),
+            reason: "its contracts would be those of the host".to_owned(),
+        });
+    }
+    check_wit(name)
+}
+
+/// Checks the name of a new module.
+fn check_name(text: &str, language: &Starter) -> Result<ModuleName, NewError> {
+    let name: ModuleName = text.parse()?;
+    let reserved = |reason: String| Err(NewError::Reserved { name: name.to_string(), reason });
+    check_wit(name.as_str())?;
+    if FOLDERS.contains(&name.as_str()) {
+        return reserved("the folder of this name is for something else".to_owned());
+    }
+    if language.keywords.contains(&name.as_str()) {
+        return reserved(format!("it is a word of {}, or of its templates", language.title));
+    }
+    let has_digit = name.as_str().split('-').any(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    if has_digit && !language.takes_digits {
+        return reserved(format!("{} can't carry names in which a word begins with a digit", language.title));
+    }
+    Ok(name)
+}
+
+/// Refuses words that WIT keeps for itself, such as `list`.
+fn check_wit(name: &str) -> Result<(), NewError> {
+    let text = format!("package {name}:{name}@1.0.0; interface {name} {{}}");
+    match wit_parser::UnresolvedPackageGroup::parse("name.wit", &text) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(NewError::Reserved { name: name.to_owned(), reason: "it is a word of WIT".to_owned() }),
+    }
+}
+
+/// Parses the name of a module to call.
+fn callee(text: &str) -> Result<ModuleName, BadName> {
+    text.parse()
+}
+
+#[cfg(test)]
+mod tests;

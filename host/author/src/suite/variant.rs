@@ -1,0 +1,123 @@
+//! The parts of an application that cases run on: the module under test with the modules that it calls, each real or faked.
+//!
+//! Cases that fake the same modules share a variant, which is linked once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::run::RunError;
+use crate::fake::{Fake, Play};
+use watertight_control::application::{self, Artifacts, Checked, Host, LinkedCode, link_all};
+use watertight_control::state::StateFolder;
+use watertight_engine::compile::prune;
+use watertight_graph::graph::AppGraph;
+use watertight_model::config::{AppConfig, Values};
+use watertight_model::ids::ModuleName;
+use watertight_runtime::link::Linked;
+use watertight_store::capability::{StandIn, StandIns};
+
+/// The number of compiled compartments that are kept on the disk for later runs.
+const KEPT_CODE: usize = 16;
+
+/// The module under test with all modules that it calls, linked.
+pub(super) struct Variant {
+    pub(super) config: AppConfig,
+    pub(super) graph: AppGraph,
+    pub(super) values: Values,
+    pub(super) linked: Vec<Linked>,
+}
+
+impl Variant {
+    /// Links `module` with all modules that it calls, and `fakes` in the place of some. `folder` is for temporary files. Blocks while it
+    /// compiles. Compiled code is kept in `target/test` of the workspace.
+    pub(super) fn link(
+        mut config: AppConfig,
+        artifacts: &Artifacts,
+        module: &ModuleName,
+        fakes: &BTreeMap<ModuleName, Fake>,
+        host: &Host,
+        folder: &Path,
+    ) -> Result<Self, RunError> {
+        let mut artifacts = artifacts.clone();
+        for (name, fake) in fakes {
+            if !config.fake(name, fake.contract().component()) {
+                return Err(RunError::NoModule { module: name.clone() });
+            }
+            artifacts.insert(name.clone(), fake.contract().artifact().clone());
+        }
+        let Checked { mut config, graph, .. } = application::check_paper_with(config, &artifacts)?;
+        retain_modules(&mut config, &needed(&graph, module));
+        artifacts.retain(|name, _| config.modules.contains_key(name));
+        let Checked { config, graph, values, .. } = application::check_with(config, &artifacts)?;
+
+        let code = config.workspace.join("target/test/code");
+        std::fs::create_dir_all(&code).map_err(|source| RunError::Folder { folder: code.clone(), source })?;
+        let state = StateFolder::open(&folder.join("link"))?;
+        let compiler = host.compiler(&state, config.compile)?;
+        // Concurrent runs may share this folder. Code that is missing, or removed meanwhile, is compiled.
+        link_code(&code, &state.code());
+        let linked = link_all(&graph, &compiler, &host.capabilities, &LinkedCode::new())?;
+        link_code(&state.code(), &code);
+        prune(&code, KEPT_CODE);
+        Ok(Self { config, graph, values, linked })
+    }
+}
+
+/// Returns a module and all modules that it calls directly or indirectly.
+fn needed(graph: &AppGraph, module: &ModuleName) -> BTreeSet<ModuleName> {
+    let (mut needed, mut open) = (BTreeSet::new(), vec![module.clone()]);
+    while let Some(module) = open.pop() {
+        if let Some(node) = graph.modules.get(&module) {
+            open.extend(node.calls.values().map(|provider| provider.module.clone()));
+        }
+        needed.insert(module);
+        open.retain(|module| !needed.contains(module));
+    }
+    needed
+}
+
+/// Removes all other modules, all routes and all mounts from the configuration.
+fn retain_modules(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
+    config.routes.clear();
+    config.mounts.clear();
+    // A module that passes requests on must stand in a table.
+    config.middlewares.retain(|middleware| modules.contains(&middleware.module.value));
+    config.modules.retain(|name, _| modules.contains(name));
+    for module in config.modules.values_mut() {
+        module.calls.retain(|name| modules.contains(name));
+    }
+    for compartment in config.compartments.values_mut() {
+        compartment.modules.retain(|name| modules.contains(name));
+    }
+    config.compartments.retain(|_, compartment| !compartment.modules.is_empty());
+}
+
+/// Hard-links compiled code from one folder into another. The file names identify the contents, and the files never change.
+fn link_code(from: &Path, to: &Path) {
+    let Ok(entries) = std::fs::read_dir(from) else { return };
+    for entry in entries.flatten() {
+        if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
+            // Fails if the link exists already or the file is gone. Missing code is compiled again.
+            let _ = std::fs::hard_link(entry.path(), to.join(entry.file_name()));
+        }
+    }
+}
+
+/// The fakes of the case that runs. Cases run one after another.
+#[derive(Default)]
+pub(super) struct Cast(Mutex<BTreeMap<ModuleName, Arc<Play>>>);
+
+impl Cast {
+    /// Sets the fakes that answer from now on.
+    pub(super) fn set(&self, plays: &BTreeMap<ModuleName, Arc<Play>>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(plays);
+    }
+}
+
+impl StandIns for Cast {
+    fn stand_in(&self, module: &ModuleName) -> Option<Arc<dyn StandIn>> {
+        let play = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(module)?.clone();
+        Some(play)
+    }
+}

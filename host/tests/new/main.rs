@@ -1,0 +1,173 @@
+//! Tests of `watertight new`, `wit` and `explain` with the real binary: what is made in each language builds, passes its suites, its own
+//! native tests, and answers calls, outside of this repository and in it. They need Go, and Node.js with npm.
+//!
+//! All cases share one folder for what Cargo builds, `target/new`.
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use watertight_testkit::command::{CommandOutput, run};
+use watertight_testkit::components;
+use watertight_testkit::host;
+use watertight_testkit::paths::{repository, target};
+
+/// The languages of `--lang`, each with what runs the native tests in a module's folder.
+const LANGUAGES: [(&str, &[&[&str]]); 3] = [
+    ("rust", &[&["cargo", "test", "--quiet"]]),
+    ("go", &[&["go", "vet", "./..."], &["go", "test", "./..."]]),
+    ("javascript", &[&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], &["node", "--test"]]),
+];
+
+/// The capabilities that modules with data use.
+const USES: &str = "sql,logging,clocks,random,config,keyvalue";
+
+fn watertight(folder: &Path, arguments: &[&str]) -> CommandOutput {
+    let mut command = host::binary();
+    command.args(arguments).current_dir(folder).env("CARGO_TARGET_DIR", target().join("new"));
+    run(&mut command)
+}
+
+/// Runs a program in a folder, without the variables that Cargo sets for tests.
+fn program(folder: &Path, arguments: &[&str]) {
+    let mut command = Command::new(arguments[0]);
+    command.args(&arguments[1..]).current_dir(folder).env("CARGO_TARGET_DIR", target().join("new"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CARGO_PKG") || name == "CARGO_MANIFEST_DIR")
+    {
+        command.env_remove(name);
+    }
+    run(&mut command).expect(0);
+}
+
+/// Runs the native tests of a module. A package of npm without dependencies has no lock file, and nothing to install.
+fn test_natively(module: &Path, commands: &[&[&str]]) {
+    let needed = |command: &&&[&str]| command[0] != "npm" || module.join("package-lock.json").exists();
+    commands.iter().filter(needed).for_each(|command| program(module, command));
+}
+
+#[test]
+fn every_combination_builds_and_passes() {
+    let folder = host::folder();
+    watertight(folder.path(), &["new", "app", "bazaar"]).expect(0);
+    let app = folder.path().join("bazaar");
+    for (language, _) in LANGUAGES {
+        let new = |name: &str, more: &[&str]| {
+            let name = format!("{name}-{language}");
+            watertight(&app, &[&["new", "module", &name, "--lang", language], more].concat()).expect(0);
+        };
+        new("plain", &["--calls", "items"]);
+        new("data", &["--calls", "items", "--uses", USES]);
+    }
+    watertight(&app, &["build"]).expect(0);
+    let said = watertight(&app, &["check"]).expect(0);
+    assert!(!said.err.contains("unreached"), "{}", said.err);
+    let report = watertight(&app, &["test", "--no-build", "--json"]).expect(0).json();
+    let modules = report.as_array().unwrap();
+    assert_eq!(modules.len(), 1 + 2 * LANGUAGES.len());
+    assert!(modules.iter().all(|module| module["passed"].as_u64() >= Some(2) && module["failed"] == 0), "{report}");
+    watertight(&app, &["wit", "check"]).expect(0);
+
+    // Outside of suites, each module answers too.
+    for (language, commands) in LANGUAGES {
+        let call = format!("plain-{language}/plain-{language}.greet");
+        assert_eq!(watertight(&app, &["call", &call, "\"Ada\"", "--json"]).expect(0).json()["ok"], "Hello, Ada!");
+        for name in ["plain", "data"] {
+            test_natively(&app.join(format!("{name}-{language}")), commands);
+        }
+    }
+    // What the toolchains would reformat was made badly.
+    program(&app, &["cargo", "fmt", "--all", "--check"]);
+    let unformatted = run(Command::new("gofmt").arg("-l").arg("plain-go").arg("data-go/component").current_dir(&app));
+    assert_eq!(unformatted.expect(0).out.lines().filter(|line| !line.contains("bindings")).count(), 0);
+}
+
+#[test]
+fn an_unwritten_module_builds_in_every_language() {
+    let folder = host::folder();
+    watertight(folder.path(), &["new", "app", "bazaar"]).expect(0);
+    let app = folder.path().join("bazaar");
+    for (language, commands) in LANGUAGES {
+        let name = format!("other-{language}");
+        watertight(&app, &["new", "module", &name, "--lang", language, "--exports", "bazaar:items"]).expect(0);
+        watertight(&app, &["build", "items", &name]).expect(0);
+        test_natively(&app.join(&name), commands);
+        // The suite of the contract runs, and fails: nothing is written yet.
+        let said = watertight(&app, &["test", &name, "--no-build"]).expect(1);
+        assert!(said.err.contains("0 passed, 2 failed"), "{}", said.err);
+    }
+}
+
+/// Copies a file or folder, without what was built.
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            if !["target", "node_modules", ".git", ".watertight"].iter().any(|name| entry.file_name() == *name) {
+                copy(&entry.path(), &to.join(entry.file_name()));
+            }
+        }
+    } else {
+        fs::copy(from, to).unwrap();
+    }
+}
+
+#[test]
+fn this_repository_takes_a_module_too() {
+    let folder = host::folder();
+    for part in ["modules", "wit", "Cargo.toml"] {
+        copy(&repository().join(part), &folder.path().join(part));
+    }
+    let said = watertight(
+        folder.path(),
+        &["new", "module", "baskets", "--lang", "rust", "--calls", "notifications", "payments", "--uses", "sql"],
+    );
+    said.expect(0);
+    let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(read("Cargo.toml").contains("\"modules/payments-http\",\n    \"modules/baskets\",\n]"));
+    assert!(read("modules/baskets/src/bindings.rs").contains("\"../../wit/sql\""), "contracts stand in `wit` here");
+    assert!(read("modules/baskets/Cargo.toml").contains("wit-bindgen.workspace = true"));
+    assert!(read("wit/baskets/baskets.wit").contains("ask-notifications"));
+    assert!(!folder.path().join("wit/deps").exists());
+}
+
+#[test]
+fn a_component_of_another_tool_gets_migrations() {
+    let folder = host::folder();
+    let at = |name: &str| folder.path().join(name);
+    let wit = "package test:test@1.0.0; interface odd { f: func(); } world it { export odd; }";
+    fs::write(at("made.wasm"), components::component(wit, "it")).unwrap();
+    fs::create_dir(at("sql")).unwrap();
+    fs::write(at("sql/0001_odd.sql"), "create table odd (id text primary key) strict;").unwrap();
+    let build =
+        |file: &str, more: &[&str]| watertight(folder.path(), &[&["build", file, "--out", "out"], more].concat());
+    let named: &[&str] = &["--name", "odd", "--language", "ocaml", "--migrations", "sql"];
+    build("made.wasm", named).expect(0);
+    let report = watertight(folder.path(), &["inspect", "out/odd.wasm", "--json"]).expect(0).json();
+    assert_eq!((report["name"].as_str(), report["language"].as_str()), (Some("odd"), Some("ocaml")));
+    assert_eq!(report["migrations"][0]["name"], "0001_odd.sql");
+
+    assert!(build("out/odd.wasm", named).expect(1).err.contains("it has the section already"));
+    fs::write(at("text.wasm"), "no component").unwrap();
+    assert!(build("text.wasm", named).expect(1).err.contains("can't become a module"));
+    build("none.wasm", named).expect(1);
+    build("made.wasm", &["--name", "odd"]).expect(2);
+    fs::write(at("sql/0001_twice.sql"), "select 1;").unwrap();
+    build("made.wasm", named).expect(1);
+}
+
+#[test]
+fn a_code_is_explained() {
+    let folder = host::folder();
+    let explain = |code: &str| watertight(folder.path(), &["explain", code]);
+    let said = explain("missing-export").expect(0).out;
+    assert!(said.contains("error[missing-export]") && said.contains("**Mend.**"), "{said}");
+    assert!(explain("missing-exprot").expect(1).err.contains("did you mean `missing-export`?"));
+    // `check` says how to ask.
+    let app: PathBuf = folder.path().join("app.toml");
+    fs::write(&app, "[app]\nname = \"x\"\n[modules.a]\ncomponent = \"a.wasm\"\n").unwrap();
+    let said = watertight(folder.path(), &["check"]).expect(1).err;
+    assert!(said.ends_with("`watertight explain unreadable` says more\n"), "{said}");
+}

@@ -1,0 +1,10 @@
+// The platform over the host's capabilities.
+
+#ifndef HOST_H
+#define HOST_H
+
+#include "platform.h"
+
+extern const struct platform HOST;
+
+#endif
