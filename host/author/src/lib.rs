@@ -1,7 +1,6 @@
-//! Tools for authors of modules: builds for each language, change detection for `watertight dev`, fakes, contract suites, the WIT of the
+//! Tools for authors of modules: change detection for `watertight dev`, fakes, contract suites, the WIT of the
 //! host, and new applications and modules from templates.
 
-pub mod build;
 pub mod dev;
 pub mod expect;
 pub mod fake;

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use ignore::WalkBuilder;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::build::{Inputs, Language};
+use watertight_build::{Inputs, Language};
 use watertight_model::ids::Digest;
 
 /// How many files, and how many folders, a snapshot reads at most. Larger applications most likely name a folder that holds no sources.

@@ -12,8 +12,8 @@ use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
 use watertight_model::problem::list_names;
 
 use super::{ModuleOptions, NewError, Place, callee, python, stubs, templates};
-use crate::build::{Available, World, available, camel, check_world, upper_camel};
 use crate::wit::{DEPS, Packages};
+use watertight_build::{Available, World, available, camel, check_world, upper_camel};
 
 /// The interface of the capability `sql`.
 const SQL: &str = "watertight:sql/sql@1.0.0";

@@ -1,7 +1,7 @@
 //! The languages that a module can be made in. A language is a row here, and a folder of templates of the same name.
 
 use super::python;
-use crate::build::Language;
+use watertight_build::Language;
 
 /// A language that `watertight new module` knows.
 #[derive(Debug)]

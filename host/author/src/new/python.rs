@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wit_parser::{Function, FunctionKind, Interface, Resolve, TypeId, WorldItem};
 
-use crate::build::{World, upper_camel};
+use watertight_build::{World, upper_camel};
 
 /// The words of Python that can't be names.
 pub(super) const KEYWORDS: &[&str] = &[

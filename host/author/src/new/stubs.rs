@@ -6,7 +6,7 @@ use wit_bindgen_core::wit_parser::{Resolve, WorldId};
 use wit_bindgen_core::{Files, WorldGenerator as _};
 
 use super::python;
-use crate::build::{Language, World};
+use watertight_build::{Language, World};
 
 /// What an unwritten function of a Rust module does.
 const UNWRITTEN: &str = "panic!(\"this function is not written yet\")";

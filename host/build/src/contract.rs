@@ -180,14 +180,14 @@ fn primitive(ty: Type) -> &'static str {
 }
 
 /// Converts a WIT name to JavaScript's camel case: `no-such-case` becomes `noSuchCase`.
-pub(crate) fn camel(name: &str) -> String {
+pub fn camel(name: &str) -> String {
     let mut words = name.split('-');
     let first = words.next().unwrap_or_default().to_ascii_lowercase();
     words.fold(first, |text, word| text + &capitalized(word))
 }
 
 /// Converts a WIT name to a JavaScript class name: `no-such-case` becomes `NoSuchCase`.
-pub(crate) fn upper_camel(name: &str) -> String {
+pub fn upper_camel(name: &str) -> String {
     name.split('-').map(capitalized).collect()
 }
 

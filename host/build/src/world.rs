@@ -16,33 +16,33 @@ use watertight_model::ids::ModuleName;
 
 /// The WIT text of the package `watertight:lifecycle`, in the version of this host. A workspace may lack the package or have an older
 /// version.
-const LIFECYCLE: &str = include_str!("../../../../wit/lifecycle/lifecycle.wit");
+const LIFECYCLE: &str = include_str!("../../../wit/lifecycle/lifecycle.wit");
 
 /// The interface by which a module reports why a call failed.
 pub(super) const FAILURE: &str = "watertight:lifecycle/failure@1.0.0";
 
 /// WIT packages by name, each with its folder.
-pub(crate) type Available = BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)>;
+pub type Available = BTreeMap<PackageName, (PathBuf, UnresolvedPackageGroup)>;
 
 /// The WIT world that a module implements, with everything that the world uses.
-pub(crate) struct World {
+pub struct World {
     /// The name of the world.
-    pub(crate) name: String,
+    pub name: String,
     /// The world and everything that the world uses, as one WIT text. The module's package comes first, and the others are nested in it.
-    pub(crate) text: String,
+    pub text: String,
     resolve: Resolve,
     id: WorldId,
 }
 
 impl World {
     /// Reads the only world of `main`, which has no folder yet. What it uses is among `available`.
-    pub(crate) fn of(main: UnresolvedPackageGroup, available: Available) -> anyhow::Result<Self> {
+    pub fn of(main: UnresolvedPackageGroup, available: Available) -> anyhow::Result<Self> {
         let (packages, _) = needed(&main, available);
         Self::resolve(main, packages, false)
     }
 
     /// Reads the only world in the `wit` folder of the module in `folder`.
-    pub(crate) fn read(folder: &Path, workspace: &Path) -> anyhow::Result<Self> {
+    pub fn read(folder: &Path, workspace: &Path) -> anyhow::Result<Self> {
         let wit = folder.join("wit");
         anyhow::ensure!(holds_wit(&wit), "there is no `.wit` file in `{}`", wit.display());
         Self::of(UnresolvedPackageGroup::parse_dir(&wit)?, available(&wit, workspace))
@@ -112,7 +112,7 @@ impl World {
     }
 
     /// Returns the resolved packages, and the id of the world in them.
-    pub(crate) fn resolved(&self) -> (&Resolve, WorldId) {
+    pub fn resolved(&self) -> (&Resolve, WorldId) {
         (&self.resolve, self.id)
     }
 
@@ -189,7 +189,7 @@ pub(super) fn contracts(folder: &Path, workspace: &Path) -> Option<BTreeSet<Path
 /// Returns the packages that a module may use, with their folders. A package in the module's own `wit/deps` takes precedence over one of
 /// the same name in the workspace's `wit`, and this one over one in the workspace's `wit/deps`. Leaves out folders with invalid WIT; if the
 /// module needs one, its package is reported as missing.
-pub(crate) fn available(wit: &Path, workspace: &Path) -> Available {
+pub fn available(wit: &Path, workspace: &Path) -> Available {
     let shared = workspace.join("wit");
     let folders = folders_in(&wit.join("deps")).into_iter().chain([shared.clone()]).chain(folders_in(&shared));
     let folders = folders.chain(folders_in(&shared.join("deps")));
@@ -203,7 +203,7 @@ pub(crate) fn available(wit: &Path, workspace: &Path) -> Available {
 }
 
 /// Returns the packages that `main` needs directly or indirectly, and whether some of them are missing.
-pub(crate) fn needed(main: &UnresolvedPackageGroup, mut available: Available) -> (Vec<UnresolvedPackageGroup>, bool) {
+pub fn needed(main: &UnresolvedPackageGroup, mut available: Available) -> (Vec<UnresolvedPackageGroup>, bool) {
     let named = |group: &UnresolvedPackageGroup| -> BTreeSet<PackageName> {
         let packages = std::iter::once(&group.main).chain(&group.nested);
         packages.flat_map(|package| package.foreign_deps.keys().cloned()).collect()

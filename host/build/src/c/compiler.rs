@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::build::Event;
-use crate::build::cache;
-use crate::build::error::BuildError;
-use crate::build::process::{capture_output, check_version, step};
-use crate::build::source::Source;
+use crate::Event;
+use crate::cache;
+use crate::error::BuildError;
+use crate::process::{capture_output, check_version, step};
+use crate::source::Source;
 
 /// The Python package with the compiler that is installed if there is none: Zig, which contains clang and wasi-libc.
 const PACKAGE: &str = "ziglang==0.17.1";

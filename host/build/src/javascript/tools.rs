@@ -6,12 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::build::Event;
-use crate::build::cache::{self, short};
-use crate::build::error::BuildError;
-use crate::build::process::step;
-use crate::build::source::Source;
-use crate::build::write_if_changed;
+use crate::Event;
+use crate::cache::{self, short};
+use crate::error::BuildError;
+use crate::process::step;
+use crate::source::Source;
+use crate::write_if_changed;
 use watertight_model::ids::Digest;
 
 const PACKAGE: &str = include_str!("tools/package.json");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::build::error::BuildError;
+use crate::error::BuildError;
 
 /// The file beside `pyproject.toml` that pins the module's packages.
 pub(super) const PINNED: &str = "requirements.txt";

@@ -62,7 +62,7 @@ impl Language {
     }
 
     /// Whether `path` is a folder into which a build writes bindings.
-    pub(crate) fn is_made(path: &Path) -> bool {
+    pub fn is_made(path: &Path) -> bool {
         let makes = |folder| matches!(Self::of(folder), Ok(Self::Go | Self::TypeScript | Self::Python | Self::C));
         path.ends_with("bindings") && path.parent().is_some_and(makes)
     }

@@ -128,12 +128,13 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-pub(crate) fn folders_in(folder: &Path) -> Vec<PathBuf> {
+/// Returns the folders in a folder, in the order of their names. Returns none if it can't be read.
+pub fn folders_in(folder: &Path) -> Vec<PathBuf> {
     entries(folder).into_iter().filter(|path| path.is_dir()).collect()
 }
 
 /// Returns the WIT files of a folder.
-pub(crate) fn wit_files(folder: &Path) -> Vec<PathBuf> {
+pub fn wit_files(folder: &Path) -> Vec<PathBuf> {
     let is_wit = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "wit");
     entries(folder).into_iter().filter(is_wit).collect()
 }

@@ -10,11 +10,11 @@ use watertight_component::artifact::{Docs, FAKE, ModuleSection};
 use watertight_model::ids::ModuleName;
 
 /// A component for a contract, without code.
-pub(crate) struct Stub {
+pub struct Stub {
     /// The component's bytes.
-    pub(crate) component: Vec<u8>,
+    pub component: Vec<u8>,
     /// The folders of the packages that define the exports.
-    pub(crate) folders: Vec<PathBuf>,
+    pub folders: Vec<PathBuf>,
 }
 
 impl Stub {
@@ -25,12 +25,7 @@ impl Stub {
     /// # Errors
     ///
     /// The reason why there is no contract, or why it makes no component, as a text for people.
-    pub(crate) fn find(
-        module: &ModuleName,
-        package: Option<&str>,
-        wit: &Path,
-        workspace: &Path,
-    ) -> Result<Self, String> {
+    pub fn find(module: &ModuleName, package: Option<&str>, wit: &Path, workspace: &Path) -> Result<Self, String> {
         let packages = available(wit, workspace);
         let own_folder = workspace.join("wit").join(module.as_str());
         let of_package = |(name, (_, group)): (&PackageName, &(PathBuf, UnresolvedPackageGroup))| {

@@ -18,7 +18,7 @@ mod prebuilt;
 mod process;
 mod python;
 mod source;
-pub(crate) mod stub;
+pub mod stub;
 mod world;
 
 use std::fs;
@@ -27,9 +27,9 @@ use std::path::{Path, PathBuf};
 
 use wit_component::ComponentEncoder;
 
-pub(crate) use contract::{camel, upper_camel};
+pub use contract::{camel, upper_camel};
 use documentation::Documentation;
-pub(crate) use documentation::{folders_in, wit_files};
+pub use documentation::{folders_in, wit_files};
 pub use error::{BuildError, BuildErrors};
 pub use inputs::{Inputs, Packages, inputs};
 pub use prebuilt::{Prebuilt, embed};
@@ -39,7 +39,7 @@ use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES, ModuleSectio
 use watertight_component::shape;
 use watertight_model::ids::{Digest, ModuleName};
 use watertight_model::migration::Migration;
-pub(crate) use world::{Available, World, available, needed};
+pub use world::{Available, World, available, needed};
 
 /// The settings of a build.
 #[derive(Debug, Clone)]
@@ -173,12 +173,7 @@ pub fn build(
 /// # Errors
 ///
 /// [`BuildError::Unsupported`] with every function and type that it can't carry.
-pub(crate) fn check_world(
-    language: Language,
-    name: &ModuleName,
-    folder: &Path,
-    world: &World,
-) -> Result<(), BuildError> {
+pub fn check_world(language: Language, name: &ModuleName, folder: &Path, world: &World) -> Result<(), BuildError> {
     let source = Source { name: name.clone(), folder: folder.to_owned(), language, migrations: Vec::new() };
     match language {
         Language::Rust => Ok(()),
@@ -238,7 +233,7 @@ fn encode(source: &Source, core: &Path) -> Result<Vec<u8>, BuildError> {
 
 /// Writes a file under a temporary name and renames it, so that readers never see a partial file. Returns false if the file has these
 /// bytes already.
-pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+pub fn write_if_changed(path: &Path, bytes: &[u8]) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(false);
     }

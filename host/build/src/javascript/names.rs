@@ -2,7 +2,7 @@
 
 use wit_parser::{Function, InterfaceId, Resolve, TypeDefKind, TypeId, WorldItem, WorldKey};
 
-use crate::build::world::World;
+use crate::world::World;
 
 /// Returns a description of each such name, once, with its position.
 pub(super) fn unreadable_names(world: &World) -> Vec<String> {

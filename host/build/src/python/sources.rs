@@ -6,8 +6,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::project::Project;
-use crate::build::cache::remove;
-use crate::build::error::BuildError;
+use crate::cache::remove;
+use crate::error::BuildError;
 use watertight_model::ids::Digest;
 
 /// The folders and files directly in a module's folder that are no code of the component.

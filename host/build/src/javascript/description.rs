@@ -4,11 +4,11 @@ use serde::Serialize;
 use serde_json::Value;
 use wit_parser::{FunctionKind, Resolve, TypeDefKind, WorldItem, WorldKey};
 
-use crate::build::contract::{ContractFunction, Types, camel, functions, key, labels, upper_camel};
-use crate::build::error::BuildError;
-use crate::build::javascript::names::unreadable_names;
-use crate::build::source::{Language, Source};
-use crate::build::world::{FAILURE, World};
+use crate::contract::{ContractFunction, Types, camel, functions, key, labels, upper_camel};
+use crate::error::BuildError;
+use crate::javascript::names::unreadable_names;
+use crate::source::{Language, Source};
+use crate::world::{FAILURE, World};
 
 /// A module's WIT world, as JSON for the scripts that make the component.
 #[derive(Serialize)]
