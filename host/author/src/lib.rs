@@ -1,7 +1,6 @@
-//! Tools for authors of modules: builds for each language, change detection for `watertight dev`, the WIT of the host, and
-//! new applications and modules from templates.
+//! Tools for authors of modules: change detection for `watertight dev`, the WIT of the host, new applications and modules from templates, and
+//! libraries for modules.
 
-pub mod build;
 pub mod dev;
 pub mod staged;
 pub mod wit;

@@ -7,6 +7,7 @@ mod error;
 mod facts;
 mod languages;
 mod manifests;
+mod python;
 mod stubs;
 mod templates;
 

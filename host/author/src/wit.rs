@@ -124,7 +124,7 @@ pub fn update(workspace: &Path, packages: &Packages) -> Result<Vec<PackageName>,
         let Some(package) = packages.get(&finding.package) else { continue };
         let Some(folder) = there.get(&package.name) else { continue };
         // A package is one text. Other files of the folder would define its interfaces twice.
-        for old in crate::build::wit_files(folder).into_iter().filter(|file| !file.ends_with("package.wit")) {
+        for old in watertight_build::wit_files(folder).into_iter().filter(|file| !file.ends_with("package.wit")) {
             files.edit(old, String::new());
         }
         files.edit(folder.join("package.wit"), package.text.clone());
@@ -144,7 +144,7 @@ pub fn update(workspace: &Path, packages: &Packages) -> Result<Vec<PackageName>,
 
 /// Returns the packages in `wit/deps` of a workspace, each with its folder. Leaves out folders that are not valid WIT.
 pub(crate) fn standing(workspace: &Path) -> BTreeMap<PackageName, PathBuf> {
-    let folders = crate::build::folders_in(&workspace.join(DEPS)).into_iter();
+    let folders = watertight_build::folders_in(&workspace.join(DEPS)).into_iter();
     let named = folders.filter_map(|folder| Some((UnresolvedPackageGroup::parse_dir(&folder).ok()?.main.name, folder)));
     named.collect()
 }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::installed::overrides;
 use super::{BuildArguments, output};
-use watertight_author::build::{self, Built, Event, Options, Prebuilt, Profile, build as build_modules};
+use watertight_build::{self as build, Built, Event, Options, Prebuilt, Profile, build as build_modules};
 use watertight_model::config::{self, AppConfig, ComponentSource};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::list_names;

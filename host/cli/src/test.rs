@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::installed::{new_host, overrides};
 use super::module_log::BufferedLog;
 use super::{TestArguments, build, output};
-use watertight_author::build::{Language, Options};
+use watertight_build::{Language, Options};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_control::application::{Artifacts, load_components};
 use watertight_graph::graph::RESUME;

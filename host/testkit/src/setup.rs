@@ -55,12 +55,14 @@ pub struct Setup {
     notifications: &'static str,
     /// The name of the component that the shop runs as its module of orders.
     orders: &'static str,
+    /// The name of the component that the shop runs as its module of payments.
+    payments: &'static str,
 }
 
 impl Setup {
     /// The setup of the shop's own manifest: all modules share a compartment, and all are written in Rust.
     pub const TOGETHER: Self =
-        Self { placement: Placement::Together, notifications: "notifications", orders: "orders" };
+        Self { placement: Placement::Together, notifications: "notifications", orders: "orders", payments: "payments" };
     /// Each module has a compartment of its own.
     pub const APART: Self = Self { placement: Placement::Apart, ..Self::TOGETHER };
     /// The first module by name has a compartment of its own.
@@ -69,6 +71,8 @@ impl Setup {
     pub const GO: Self = Self { notifications: "notifications-go", ..Self::TOGETHER };
     /// The shop's module of notifications is written in JavaScript.
     pub const JAVASCRIPT: Self = Self { notifications: "notifications-js", ..Self::TOGETHER };
+    /// The shop's modules of notifications and of payments are written in Python.
+    pub const PYTHON: Self = Self { notifications: "notifications-py", payments: "payments-py", ..Self::TOGETHER };
     /// The shop's module of orders owns its routes, as a handler of `wasi:http` 0.2.
     pub const OWNED: Self = Self { orders: "orders-http", ..Self::TOGETHER };
     /// The shop's module of orders owns its routes, as a handler of `wasi:http` 0.3. The host gives it a compartment of its own.
@@ -95,7 +99,7 @@ impl Setup {
     ///
     /// If a component of the shop was not built, or if `settings` puts modules into compartments.
     pub fn shop_with(self, settings: &str) -> App {
-        let builds = [("notifications", self.notifications), ("orders", self.orders)];
+        let builds = [("notifications", self.notifications), ("orders", self.orders), ("payments", self.payments)];
         builds.iter().for_each(|(_, build)| drop(component(build)));
         self.place(App::of(copy_with_builds(&builds, settings)))
     }

@@ -43,7 +43,8 @@ macro_rules! placements {
     };
 }
 
-/// Defines a test for each case and each placement of modules, and for each language in which the shop's notifications are written.
+/// Defines a test for each case and each placement of modules, and for each language in which the shop's notifications are written (in
+/// Python its payments too).
 macro_rules! placements_and_languages {
     ($($cases:tt)*) => {
         placements! { $($cases)* }
@@ -52,6 +53,9 @@ macro_rules! placements_and_languages {
         }
         mod javascript {
             in_setup! { JAVASCRIPT; $($cases)* }
+        }
+        mod python {
+            in_setup! { PYTHON; $($cases)* }
         }
     };
 }

@@ -1,5 +1,6 @@
 //! Tests of `watertight new`, `wit` and `explain` with the real binary: what is made in each language builds, passes its suites, its own
-//! native tests, and answers calls, outside of this repository and in it. They need Go, and Node.js with npm.
+//! native tests, and answers calls, outside of this repository and in it. They need Go, Node.js with npm, and
+//! Python with venv.
 //!
 //! All cases share one folder for what Cargo builds, `target/new`.
 
@@ -15,10 +16,11 @@ use watertight_testkit::host;
 use watertight_testkit::paths::{repository, target};
 
 /// The languages of `--lang`, each with what runs the native tests in a module's folder.
-const LANGUAGES: [(&str, &[&[&str]]); 3] = [
+const LANGUAGES: [(&str, &[&[&str]]); 4] = [
     ("rust", &[&["cargo", "test", "--quiet"]]),
     ("go", &[&["go", "vet", "./..."], &["go", "test", "./..."]]),
     ("javascript", &[&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], &["node", "--test"]]),
+    ("python", &[&["python3", "-m", "unittest", "discover", "tests"]]),
 ];
 
 /// The capabilities that modules with data use.

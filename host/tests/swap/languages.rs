@@ -1,4 +1,4 @@
-//! Tests swaps of one module through builds in five languages while orders are placed. No request may fail.
+//! Tests swaps of one module through builds in six languages while orders are placed. No request may fail.
 
 use std::collections::BTreeSet;
 
@@ -11,15 +11,16 @@ use watertight_testkit::wire::{get, once};
 use crate::shop::customers;
 
 /// The builds of the module in the order of the swaps, each with its language. At the start the one in Rust runs.
-const BUILDS: [(&str, &str); 5] = [
+const BUILDS: [(&str, &str); 6] = [
     ("notifications-go", "go"),
     ("notifications-c", "c"),
     ("notifications-js", "javascript"),
     ("notifications-ts", "typescript"),
+    ("notifications-py", "python"),
     ("notifications", "rust"),
 ];
 
-/// The number of requests per second. It is low because the host compiles a JavaScript engine on the same cores in the meantime.
+/// The number of requests per second. It is low because the host compiles interpreters on the same cores in the meantime.
 const RATE: f64 = 50.0;
 
 /// Returns the number of notifications that a customer got from all builds together.

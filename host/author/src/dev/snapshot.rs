@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use ignore::WalkBuilder;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
-use crate::build::{Inputs, Language};
+use watertight_build::{Inputs, Language};
 use watertight_model::ids::Digest;
 
 /// How many files, and how many folders, a snapshot reads at most. Larger applications most likely name a folder that holds no sources.
@@ -298,7 +298,8 @@ mod tests {
         let mut place = Place::new();
         place.write("target/a.rs", "a folder of that name");
         place.write("go.mod", "");
-        assert_eq!(place.changed().len(), 2);
+        place.write("py/pyproject.toml", "");
+        assert_eq!(place.changed().len(), 3);
         for name in [
             ".git/index",
             ".lib.rs.swp",
@@ -308,6 +309,7 @@ mod tests {
             ".#lib.rs",
             "node_modules/a.js",
             "bindings/main.go",
+            "py/bindings/wit_world/__init__.py",
             "built/target/CACHEDIR.TAG",
             "built/target/a",
             ".watertight-dev/data/a.db",

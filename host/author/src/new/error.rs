@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use watertight_model::ids::BadName;
 
-use crate::build::BuildError;
 use crate::staged::StageError;
 use crate::wit::WitError;
+use watertight_build::BuildError;
 
 /// The reason why an application or a module can't be made. Nothing was written then.
 #[derive(Debug, thiserror::Error)]

@@ -11,9 +11,12 @@ use wit_parser::{
 use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
 use watertight_model::problem::list_names;
 
-use super::{ModuleOptions, NewError, Place, callee, stubs, templates};
-use crate::build::{Available, World, available, camel, check_world, upper_camel};
+use super::{ModuleOptions, NewError, Place, callee, python, stubs, templates};
 use crate::wit::{DEPS, Packages};
+use watertight_build::{Available, World, available, camel, check_world, upper_camel};
+
+/// The interface of the capability `sql`.
+const SQL: &str = "watertight:sql/sql@1.0.0";
 
 /// What a new module is made of.
 pub(super) struct Facts {
@@ -115,6 +118,13 @@ pub(super) fn gather(
             stubs::of(options.language.language, &world, &path).map_err(NewError::Template)?.into()
         }
     };
+    facts["python"] = json!({
+        "export": python::snake(name.as_str()), "class": python::class(name.as_str()),
+        "sql": python::imported(&world, SQL),
+    });
+    for (fact, (_, call)) in facts["calls"].as_array_mut().into_iter().flatten().zip(&calls) {
+        fact["path"]["python"] = python::imported(&world, &call.interface).into();
+    }
     let (paths, host) = needed(&world, &folders, &standing, folder);
     facts["wit_paths"] = paths.into();
     if exports.len() > 1 && options.language.name == "go" {
@@ -319,6 +329,7 @@ fn described(resolve: &Resolve, module: &ModuleName, name: &str, function: Optio
     let has_result = function.result.is_some_and(is_result);
     json["function"] = function.name.as_str().into();
     json["path"]["rust"] = path.into();
+    json["function_python"] = python::snake(&function.name).into();
     json["function_camel"] = camel(&function.name).into();
     json["function_pascal"] = upper_camel(&function.name).into();
     json["arguments"] = arguments.into();

@@ -1,6 +1,7 @@
 //! The languages that a module can be made in. A language is a row here, and a folder of templates of the same name.
 
-use crate::build::Language;
+use super::python;
+use watertight_build::Language;
 
 /// A language that `watertight new module` knows.
 #[derive(Debug)]
@@ -152,6 +153,16 @@ pub const LANGUAGES: &[Starter] = &[
         ],
         takes_digits: false,
         test: "npm ci --ignore-scripts && node --test",
+    },
+    Starter {
+        name: "python",
+        title: "Python",
+        language: Language::Python,
+        needs: &["clocks", "random"],
+        imports: &[],
+        keywords: python::KEYWORDS,
+        takes_digits: true,
+        test: "python3 -m unittest discover tests",
     },
 ];
 

@@ -5,17 +5,19 @@ use anyhow::Context as _;
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
 use wit_bindgen_core::{Files, WorldGenerator as _};
 
-use crate::build::{Language, World};
+use super::python;
+use watertight_build::{Language, World};
 
 /// What an unwritten function of a Rust module does.
 const UNWRITTEN: &str = "panic!(\"this function is not written yet\")";
 
-/// Returns the code of the functions that a world exports. Empty for languages without types in their signatures. `path` is the path of the
+/// Returns the code of the functions that a world exports. Empty for languages whose templates write them. `path` is the path of the
 /// Go module.
 pub(super) fn of(language: Language, world: &World, path: &str) -> anyhow::Result<String> {
     match language {
         Language::Rust => rust(world),
         Language::Go => go(world, path),
+        Language::Python => Ok(python::unwritten(world)),
         _ => Ok(String::new()),
     }
 }

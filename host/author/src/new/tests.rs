@@ -50,6 +50,7 @@ fn names_are_refused_with_the_reason() {
         ("match", "rust", "word of Rust"),
         ("range", "go", "word of Go"),
         ("delete", "javascript", "word of JavaScript"),
+        ("lambda", "python", "word of Python"),
         ("needs-2fa", "javascript", "begins with a digit"),
         ("routes", "rust", "something else"),
         ("items", "go", "already"),
@@ -147,4 +148,41 @@ fn unknown_neighbours_and_capabilities_are_named() {
     let uses = ModuleOptions { uses: vec!["sqlite".to_owned()], ..options("cart", "go") };
     let error = module(&place(&folder), &uses).expect_err("there is none").to_string();
     assert!(error.contains("`sqlite`") && error.contains("`sql`"), "{error}");
+}
+
+#[test]
+fn python_gets_the_names_of_its_bindings() {
+    let folder = made("bazaar");
+    let contract = folder.path().join("bazaar/wit/stock");
+    fs::create_dir_all(&contract).expect("it is writable");
+    let wit = "package bazaar:stock@1.0.0; interface items { \
+        resource item { constructor(%from: string); turn: func(by: u32); find: static func(id: u32) -> item; } \
+        lambda: async func(of-class: string); try: func() -> bool; }";
+    fs::write(contract.join("stock.wit"), wit).expect("it is writable");
+    let exports = Some("bazaar:stock".to_owned());
+    module(&place(&folder), &ModuleOptions { exports, ..options("stock", "python") }).expect("Python carries it");
+    let code = text(&folder, "stock/component.py");
+    for line in [
+        "class Item:",
+        "    def __init__(self, from_):",
+        "    def turn(self, by):",
+        "    @classmethod\n    def find(cls, id):",
+        "class Items(exports.Items):",
+        "    async def lambda_(self, of_class):",
+        "    def try_(self):\n        raise NotImplementedError(\"try is not written yet\")",
+    ] {
+        assert!(code.contains(line), "{line}\n{code}");
+    }
+    // Two imported interfaces have the name `items`.
+    let calls = vec!["items".to_owned(), "stock".to_owned()];
+    module(&place(&folder), &ModuleOptions { calls, ..options("asks", "python") }).expect("nothing is in the way");
+    let code = text(&folder, "asks/component.py");
+    for line in [
+        "from wit_world.imports import bazaar_items_items as asked_items\n",
+        "from wit_world.imports import bazaar_stock_items as asked_stock\n",
+        "        return _succeeds(asked_items.list_items)\n",
+        "        return _succeeds(asked_stock.try_)\n",
+    ] {
+        assert!(code.contains(line), "{line}\n{code}");
+    }
 }

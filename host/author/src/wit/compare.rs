@@ -107,13 +107,13 @@ fn interfaces(
     workspace: &Path,
     packages: &Packages,
 ) -> anyhow::Result<BTreeMap<InterfaceName, String>> {
-    let mut available = crate::build::available(folder, workspace);
+    let mut available = watertight_build::available(folder, workspace);
     for package in packages.iter() {
         if let Ok(group) = parse(&package.text) {
             available.entry(package.name.clone()).or_insert((folder.to_owned(), group));
         }
     }
-    let (needs, _) = crate::build::needed(&main, available);
+    let (needs, _) = watertight_build::needed(&main, available);
     printed(main, needs)
 }
 

@@ -172,8 +172,8 @@ fn wasi_is_that_of_the_engine_s_crates() {
     let http = http.manifest_path.parent().expect("a manifest stands in a folder");
     for (version, deps) in [("wasi-0.2.12", "wit/deps"), ("wasi-0.3.0", "src/p3/wit/deps")] {
         let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("wit").join(version);
-        let theirs = crate::build::wit_files(&http.join(deps));
-        assert_eq!(crate::build::folders_in(&own).len(), theirs.len());
+        let theirs = watertight_build::wit_files(&http.join(deps));
+        assert_eq!(watertight_build::folders_in(&own).len(), theirs.len());
         for file in theirs {
             let name = file.file_stem().expect("it has a name");
             let own = own.join(name).join(file.file_name().expect("it has a name"));

@@ -7,8 +7,8 @@ use wasmtime::component::Val;
 
 use super::FakeError;
 use super::default::default_value;
-use watertight_author::build::stub::Stub;
-use watertight_author::build::write_if_changed;
+use watertight_build::stub::Stub;
+use watertight_build::write_if_changed;
 use watertight_component::artifact::Artifact;
 use watertight_component::shape::{Function, Type};
 use watertight_json::Codec;

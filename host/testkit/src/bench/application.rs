@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use watertight_author::build::{self, Event, Options};
+use watertight_build::{self as build, Event, Options};
 use watertight_model::config::{self, ComponentSource, Overrides};
 
 use super::folder;

@@ -1,0 +1,2 @@
+def deeper():
+    raise LookupError("from another file")
