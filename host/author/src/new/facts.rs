@@ -11,8 +11,8 @@ use wit_parser::{
 use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
 use watertight_model::problem::list_names;
 
-use super::{ModuleOptions, NewError, Place, callee, stubs, templates};
-use crate::build::{Available, World, available, camel, check_world, upper_camel};
+use super::{ModuleOptions, NewError, Place, c, callee, stubs, templates};
+use crate::build::{Available, Language, World, available, camel, check_world, upper_camel};
 use crate::wit::{DEPS, Packages};
 
 /// What a new module is made of.
@@ -88,6 +88,7 @@ pub(super) fn gather(
         "starter": starter, "sql": uses.iter().any(|one| one == CapabilityName::SQL),
         "imports": imports, "exports": exports, "calls": calls.iter().map(|(_, call)| &call.json).collect::<Vec<_>>(),
         "go": { "package": name.as_str().replace('-', ""), "interface": go_interface, "export": format!("export_{go_interface}") },
+        "c": { "prefix": format!("exports_{go_interface}") },
         "export_folder": format!("export_{go_interface}"), "stubs": "", "wit_paths": [], "cargo": {},
     });
     if starter {
@@ -115,6 +116,9 @@ pub(super) fn gather(
             stubs::of(options.language.language, &world, &path).map_err(NewError::Template)?.into()
         }
     };
+    if options.language.language == Language::C {
+        c::describe(&world, &mut facts["calls"]).map_err(NewError::Template)?;
+    }
     let (paths, host) = needed(&world, &folders, &standing, folder);
     facts["wit_paths"] = paths.into();
     if exports.len() > 1 && options.language.name == "go" {
