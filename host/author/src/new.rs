@@ -3,6 +3,7 @@
 //! Everything is rendered and checked before the first file is written, and no file that exists is overwritten. A new module is added to
 //! the manifest of its application, and a Rust module to the Cargo workspace too; both keep their comments.
 
+mod c;
 mod error;
 mod facts;
 mod languages;

@@ -1,6 +1,6 @@
 //! Tests of `watertight new`, `wit` and `explain` with the real binary: what is made in each language builds, passes its suites, its own
-//! native tests, and answers calls, outside of this repository and in it. They need Go, Node.js with npm, and
-//! Python with venv.
+//! native tests, and answers calls, outside of this repository and in it. They need Go, Node.js 22.18 or newer with npm, Python with venv,
+//! and for C the library SQLite.
 //!
 //! All cases share one folder for what Cargo builds, `target/new`.
 
@@ -15,12 +15,19 @@ use watertight_testkit::components;
 use watertight_testkit::host;
 use watertight_testkit::paths::{repository, target};
 
-/// The languages of `--lang`, each with what runs the native tests in a module's folder.
-const LANGUAGES: [(&str, &[&[&str]]); 4] = [
-    ("rust", &[&["cargo", "test", "--quiet"]]),
+/// What runs the native tests in a module's folder.
+type NativeTests = &'static [&'static [&'static str]];
+
+const NPM: &[&str] = &["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+
+/// The languages of `--lang`, each with its native tests.
+const LANGUAGES: [(&str, NativeTests); 6] = [
+    ("rust", &[&["cargo", "test", "--quiet"], &["cargo", "fmt", "--check"]]),
     ("go", &[&["go", "vet", "./..."], &["go", "test", "./..."]]),
-    ("javascript", &[&["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], &["node", "--test"]]),
+    ("javascript", &[NPM, &["node", "--test"]]),
+    ("typescript", &[NPM, &["npm", "run", "--silent", "check"], &["node", "--test"]]),
     ("python", &[&["python3", "-m", "unittest", "discover", "tests"]]),
+    ("c", &[&["make", "--silent", "test"]]),
 ];
 
 /// The capabilities that modules with data use.
@@ -49,40 +56,93 @@ fn test_natively(module: &Path, commands: &[&[&str]]) {
     commands.iter().filter(needed).for_each(|command| program(module, command));
 }
 
-#[test]
-fn every_combination_builds_and_passes() {
+/// Makes modules of a language with and without calls, with and without data, builds all and runs their native tests. Suites and calls run
+/// on all of them too, or, where an engine takes long to compile, on the module that has everything.
+fn every_combination_works(language: &str, is_slow: bool) {
+    let native = LANGUAGES.iter().find(|(name, _)| *name == language).unwrap().1;
     let folder = host::folder();
     watertight(folder.path(), &["new", "app", "bazaar"]).expect(0);
     let app = folder.path().join("bazaar");
-    for (language, _) in LANGUAGES {
-        let new = |name: &str, more: &[&str]| {
-            let name = format!("{name}-{language}");
-            watertight(&app, &[&["new", "module", &name, "--lang", language], more].concat()).expect(0);
-        };
-        new("plain", &["--calls", "items"]);
-        new("data", &["--calls", "items", "--uses", USES]);
-    }
+    let new = |name: &str, more: &[&str]| {
+        watertight(&app, &[&["new", "module", name, "--lang", language], more].concat()).expect(0);
+    };
+    new("plain", &[]);
+    new("data", &["--uses", "sql"]);
+    new("asks", &["--calls", "items", "plain"]);
+    new("asks-data", &["--calls", "items", "--uses", USES]);
     watertight(&app, &["build"]).expect(0);
     let said = watertight(&app, &["check"]).expect(0);
     assert!(!said.err.contains("unreached"), "{}", said.err);
-    let report = watertight(&app, &["test", "--no-build", "--json"]).expect(0).json();
-    let modules = report.as_array().unwrap();
-    assert_eq!(modules.len(), 1 + 2 * LANGUAGES.len());
-    assert!(modules.iter().all(|module| module["passed"].as_u64() >= Some(2) && module["failed"] == 0), "{report}");
     watertight(&app, &["wit", "check"]).expect(0);
-
-    // Outside of suites, each module answers too.
-    for (language, commands) in LANGUAGES {
-        let call = format!("plain-{language}/plain-{language}.greet");
-        assert_eq!(watertight(&app, &["call", &call, "\"Ada\"", "--json"]).expect(0).json()["ok"], "Hello, Ada!");
-        for name in ["plain", "data"] {
-            test_natively(&app.join(format!("{name}-{language}")), commands);
-        }
+    for name in ["plain", "data", "asks", "asks-data"] {
+        test_natively(&app.join(name), native);
     }
-    // What the toolchains would reformat was made badly.
-    program(&app, &["cargo", "fmt", "--all", "--check"]);
-    let unformatted = run(Command::new("gofmt").arg("-l").arg("plain-go").arg("data-go/component").current_dir(&app));
-    assert_eq!(unformatted.expect(0).out.lines().filter(|line| !line.contains("bindings")).count(), 0);
+
+    // Two cases of each contract, and one for each call.
+    let tested: &[(&str, u64)] = match is_slow {
+        true => &[("asks-data", 3)],
+        false => &[("plain", 2), ("data", 2), ("asks", 4), ("asks-data", 3)],
+    };
+    for (name, cases) in tested {
+        let report = watertight(&app, &["test", name, "--no-build", "--json"]).expect(0).json();
+        let counts = (report[0]["passed"].as_u64(), report[0]["failed"].as_u64());
+        assert_eq!(counts, (Some(*cases), Some(0)), "{report}");
+    }
+    // Outside of suites, each module answers too.
+    if !is_slow {
+        let answer = |call: &str, arguments: &[&str]| {
+            watertight(&app, &[&["call", call], arguments, &["--json"]].concat()).expect(0).json()
+        };
+        assert_eq!(answer("plain/plain.greet", &["\"Ada\""])["ok"], "Hello, Ada!");
+        assert_eq!(answer("asks/asks.ask-plain", &[]), true);
+        assert_eq!(answer("asks-data/asks-data.add-item", &["\"tea\""])["ok"], serde_json::Value::Null);
+        assert_eq!(answer("asks-data/asks-data.list-items", &[])["ok"][0]["text"], "tea");
+        assert_eq!(answer("asks-data/asks-data.ask-items", &[]), true);
+    }
+    if language == "go" {
+        let sources = ["plain", "asks/component", "asks-data/component"];
+        let unformatted = run(Command::new("gofmt").arg("-l").args(sources).current_dir(&app));
+        assert_eq!(unformatted.expect(0).out.lines().filter(|line| !line.contains("bindings")).count(), 0);
+    }
+}
+
+#[test]
+fn every_combination_works_in_rust() {
+    every_combination_works("rust", false);
+}
+
+#[test]
+fn every_combination_works_in_go() {
+    every_combination_works("go", true);
+}
+
+#[test]
+fn every_combination_works_in_javascript() {
+    every_combination_works("javascript", true);
+}
+
+#[test]
+fn every_combination_works_in_typescript() {
+    every_combination_works("typescript", true);
+}
+
+#[test]
+fn every_combination_works_in_c() {
+    every_combination_works("c", false);
+}
+
+/// In languages whose keywords no name of a module can become, a module may have any name.
+#[test]
+fn keywords_and_digits_are_names_of_modules_in_c() {
+    let folder = host::folder();
+    watertight(folder.path(), &["new", "app", "default", "--lang", "c"]).expect(0);
+    let app = folder.path().join("default");
+    watertight(&app, &["new", "module", "struct", "--lang", "c", "--uses", "sql"]).expect(0);
+    watertight(&app, &["new", "module", "needs-2fa", "--lang", "c", "--calls", "struct"]).expect(0);
+    watertight(&app, &["test"]).expect(0);
+    for name in ["struct", "needs-2fa"] {
+        test_natively(&app.join(name), &[&["make", "--silent", "test"]]);
+    }
 }
 
 #[test]

@@ -11,9 +11,9 @@ use wit_parser::{
 use watertight_model::ids::{CapabilityName, InterfaceName, ModuleName};
 use watertight_model::problem::list_names;
 
-use super::{ModuleOptions, NewError, Place, callee, python, stubs, templates};
+use super::{ModuleOptions, NewError, Place, c, callee, python, stubs, templates};
 use crate::wit::{DEPS, Packages};
-use watertight_build::{Available, World, available, camel, check_world, upper_camel};
+use watertight_build::{Available, Language, World, available, camel, check_world, upper_camel};
 
 /// The interface of the capability `sql`.
 const SQL: &str = "watertight:sql/sql@1.0.0";
@@ -91,6 +91,7 @@ pub(super) fn gather(
         "starter": starter, "sql": uses.iter().any(|one| one == CapabilityName::SQL),
         "imports": imports, "exports": exports, "calls": calls.iter().map(|(_, call)| &call.json).collect::<Vec<_>>(),
         "go": { "package": name.as_str().replace('-', ""), "interface": go_interface, "export": format!("export_{go_interface}") },
+        "c": { "prefix": format!("exports_{go_interface}") },
         "export_folder": format!("export_{go_interface}"), "stubs": "", "wit_paths": [], "cargo": {},
     });
     if starter {
@@ -124,6 +125,9 @@ pub(super) fn gather(
     });
     for (fact, (_, call)) in facts["calls"].as_array_mut().into_iter().flatten().zip(&calls) {
         fact["path"]["python"] = python::imported(&world, &call.interface).into();
+    }
+    if options.language.language == Language::C {
+        c::describe(&world, &mut facts["calls"]).map_err(NewError::Template)?;
     }
     let (paths, host) = needed(&world, &folders, &standing, folder);
     facts["wit_paths"] = paths.into();

@@ -5,6 +5,7 @@ use anyhow::Context as _;
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
 use wit_bindgen_core::{Files, WorldGenerator as _};
 
+use super::c::Header;
 use super::python;
 use watertight_build::{Language, World};
 
@@ -18,12 +19,13 @@ pub(super) fn of(language: Language, world: &World, path: &str) -> anyhow::Resul
         Language::Rust => rust(world),
         Language::Go => go(world, path),
         Language::Python => Ok(python::unwritten(world)),
+        Language::C => Ok(Header::of(world)?.definitions()),
         _ => Ok(String::new()),
     }
 }
 
 /// Parses the world with the parser that the generators use.
-fn parsed(world: &World) -> anyhow::Result<(Resolve, WorldId)> {
+pub(super) fn parsed(world: &World) -> anyhow::Result<(Resolve, WorldId)> {
     let mut resolve = Resolve::default();
     let package = resolve.push_str("world.wit", &world.text)?;
     let id = resolve.select_world(&[package], Some(&world.name))?;

@@ -52,6 +52,8 @@ fn names_are_refused_with_the_reason() {
         ("delete", "javascript", "word of JavaScript"),
         ("lambda", "python", "word of Python"),
         ("needs-2fa", "javascript", "begins with a digit"),
+        ("contract", "typescript", "word of TypeScript"),
+        ("needs-2fa", "typescript", "begins with a digit"),
         ("routes", "rust", "something else"),
         ("items", "go", "already"),
     ];
@@ -130,7 +132,7 @@ fn what_a_language_forbids_is_said() {
     fs::write(contract.join("later.wit"), "package bazaar:later@1.0.0; interface later { wait: async func(); }")
         .expect("it is writable");
     let before = files(folder.path());
-    for language in ["go", "javascript"] {
+    for language in ["go", "javascript", "typescript", "c"] {
         let exports = Some("bazaar:later".to_owned());
         let error = module(&place(&folder), &ModuleOptions { exports, ..options("waits", language) });
         let error = error.expect_err("it has no async functions").to_string();
