@@ -6,6 +6,7 @@
 //! of texts, so two builds of the same source differ in their bytes. The build therefore caches the component with the digests of all its
 //! inputs, and rebuilds it only if an input changes.
 
+mod initializer;
 mod project;
 mod sources;
 mod tools;
@@ -104,7 +105,13 @@ pub(super) fn compile(
         "names": names,
     });
     build.drive(&tools, "component", &job.to_string())?;
-    let bytes = fs::read(&component).map_err(|error| BuildError::unreadable(&component, error))?;
+    let made = fs::read(&component).map_err(|error| BuildError::unreadable(&component, error))?;
+    let encode = |error: wasmparser::BinaryReaderError| BuildError::Encode {
+        module: source.name.clone(),
+        source: Box::new(error),
+    };
+    let bytes = initializer::without(made).map_err(encode)?;
+    fs::write(&component, &bytes).map_err(|error| BuildError::unwritable(&component, error))?;
     build.write(&stamp, &inputs)?;
     Ok(bytes)
 }
@@ -136,7 +143,7 @@ fn inputs(world: &str, python: &str, pinned: &str, project: &Project, trees: &[T
     let digest = |text: &str| Digest::of(text.as_bytes());
     let settings = format!("{}\n{}", project.component, project.preload.join("\n"));
     let mut list = format!(
-        "{python}\ntools {}\nworld {}\npackages {}\nsettings {}\n",
+        "python {python}\ntools {}\nworld {}\npackages {}\nsettings {}\n",
         tools::digest(),
         digest(world),
         digest(pinned),

@@ -24,7 +24,7 @@ pub(super) fn class(name: &str) -> String {
     format!("{}{}", upper_camel(name), if ["false", "none", "true"].contains(&name) { "_" } else { "" })
 }
 
-/// Returns the name of the Python module of an imported interface, such as `shop:payments/payments@1.0.0`. Where a world imports several
+/// Returns the name of the Python module of an imported interface, such as `acme:cart/cart@1.0.0`. Where a world imports several
 /// interfaces of one name, it has namespace and package before it.
 pub(super) fn imported(world: &World, interface: &str) -> String {
     let (resolve, id) = world.resolved();
