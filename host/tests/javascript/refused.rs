@@ -86,7 +86,7 @@ fn mistakes_are_told_with_their_place() {
         }
     };
     told("export const one = {\n  f: (n) => n,\n};\nconst = 1;\n", &["component.js:4:7: SyntaxError: ", "const = 1;"]);
-    let typescript = "TypeScript isn't JavaScript: compile it first";
+    let typescript = "TypeScript is not JavaScript: give its files names";
     told("const f = (n: string): string => n;\nexport const one = { f };\n", &["component.js:1:", typescript]);
     told("import { f } from './typed.ts';\nexport const one = { f };\n", &["typed.ts:1:1: ", typescript]);
     told(
@@ -109,7 +109,7 @@ fn mistakes_are_told_with_their_place() {
 
     let workspace = Workspace::new(contract, CODE);
     workspace.write("modules/one/package.json", r#"{"main":"component.ts"}"#);
-    assert!(workspace.build().expect(1).err.contains("TypeScript isn't JavaScript"));
+    assert!(workspace.build().expect(1).err.contains("there is no such file"));
 }
 
 #[test]
