@@ -19,7 +19,8 @@ use watertight_testkit::paths::{binary, repository, target};
 const ADDRESSES: [&str; 2] = ["127.0.0.1:8080", "127.0.0.1:8081"];
 
 /// The start of the script: it ends at the first failure, and leaves no process behind.
-const START: &str = "set -eo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n";
+const START: &str =
+    "set -eo pipefail\ntrap 'code=$?; kill $(jobs -p) 2>/dev/null || true; wait || true; exit $code' EXIT\n";
 
 enum Block {
     /// Commands, the line of the document, and what they print, if the document says it.
