@@ -8,7 +8,7 @@ use super::stubs::parsed;
 use watertight_build::World;
 
 /// What a function does that is still to be written.
-const UNWRITTEN: &str = "assert(!\"this function is not written yet\")";
+const UNWRITTEN: &str = "assert(false && \"this function is not written yet\")";
 
 /// The header of a module's bindings.
 pub(super) struct Header(String);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::multipart::Multipart;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, Path, Query, Request, State};
@@ -105,6 +106,8 @@ pub(super) async fn apply(
     let bytes = upload(&admin, request, MAX_APPLICATION).await?;
     let mut request = Request::new(Body::from(bytes));
     *request.headers_mut() = headers;
+    // The upload was bounded above. Without this, axum would refuse more than 2 MB.
+    DefaultBodyLimit::disable().apply(&mut request);
     let parts = Multipart::from_request(request, &()).await.map_err(|error| invalid_request(&error.body_text()))?;
     // The whole upload is in memory now. What is left is copying, which would block a thread that serves other requests for too long.
     let runtime = tokio::runtime::Handle::current();
