@@ -127,6 +127,11 @@ fn every_combination_works_in_typescript() {
 }
 
 #[test]
+fn every_combination_works_in_python() {
+    every_combination_works("python", true);
+}
+
+#[test]
 fn every_combination_works_in_c() {
     every_combination_works("c", false);
 }
