@@ -65,10 +65,12 @@ fn section(code: &str) -> Option<String> {
     Some(text[..end].trim().to_owned())
 }
 
-/// Iterates over the types of problem details, each with the row of its table.
+/// Iterates over the types of problem details, each with the row of its table. Types in capitals stand for names that an application chooses.
 fn details() -> impl Iterator<Item = (&'static str, &'static str)> {
     let rows = PAGE.lines().filter(|line| line.starts_with("| "));
-    rows.flat_map(|row| row.split(TYPE).skip(1).filter_map(move |rest| Some((rest.split('`').next()?, row))))
+    let of_row =
+        |row: &'static str| row.split(TYPE).skip(1).filter_map(move |rest| Some((rest.split('`').next()?, row)));
+    rows.flat_map(of_row).filter(|(name, _)| !name.contains(char::is_uppercase))
 }
 
 fn detail(code: &str) -> Option<String> {
