@@ -1,4 +1,4 @@
-//! Compiles Rust modules with Cargo. Modules in one Cargo workspace are compiled by one run.
+//! Compiles Rust modules with Cargo, each by a run of its own, so that its bytes do not depend on which other modules are built.
 //!
 //! The target is `wasm32-unknown-unknown`, whose output imports the interfaces of the module's world and nothing else.
 
@@ -78,14 +78,23 @@ pub(super) fn compile(
             Err(error) => errors.push(error),
         }
     }
-    for (manifest, packages) in workspaces {
-        let (command, shown) = command(&manifest, &packages, options);
+    let runs = workspaces.iter().flat_map(|(manifest, packages)| {
+        // Cargo unites the features that the packages of one run want of a dependency. Only the profile for short compile times accepts that.
+        let size = if options.profile == Profile::Dev { packages.len() } else { 1 };
+        packages.chunks(size).map(move |packages| (manifest, packages))
+    });
+    for (manifest, packages) in runs {
+        let (command, shown) = command(manifest, packages, options);
         let modules: Vec<_> = packages.iter().map(|package| package.module.clone()).collect();
         listener(Event::Compiling { modules: &modules, command: &shown });
         // The files that exist afterwards show what succeeded, so the exit status is ignored.
         match run(command, HELP, listener, compiled) {
-            Ok(ran) => collect_results(&packages, ran, shown, &mut files, &mut errors),
+            Ok(ran) => collect_results(packages, ran, shown, &mut files, &mut errors),
             Err(error) => errors.push(error),
+        }
+        // Without the target, every other module would fail with the same error.
+        if matches!(errors.last(), Some(BuildError::MissingTarget { .. })) {
+            break;
         }
     }
     (files, errors)

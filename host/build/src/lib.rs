@@ -121,7 +121,8 @@ pub struct Built {
     pub changed: bool,
 }
 
-/// Builds the modules in `folders`, and returns them in that order. Modules in one Cargo workspace are compiled by one run of Cargo.
+/// Builds the modules in `folders`, and returns them in that order. Rust modules of one Cargo workspace are compiled
+/// one after the other, or with [`Profile::Dev`] together.
 ///
 /// # Errors
 ///

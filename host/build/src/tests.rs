@@ -114,7 +114,7 @@ fn modules_become_components_that_carry_all_that_belongs_to_them() {
     assert_eq!(built.iter().map(|built| built.name.as_str()).collect::<Vec<_>>(), ["alpha", "beta"]);
     assert!(built.iter().all(|built| built.changed));
     let runs = heard.iter().filter(|event| event.starts_with("Compiling")).count();
-    assert_eq!(runs, 1, "{heard:?}");
+    assert_eq!(runs, 2, "{heard:?}");
     assert!(heard.iter().any(|event| event.starts_with("Warning") && event.contains("broken")), "{heard:?}");
 
     let path = place.0.path().join("target/components/alpha.wasm");
@@ -152,6 +152,31 @@ fn modules_become_components_that_carry_all_that_belongs_to_them() {
 }
 
 #[test]
+fn a_module_does_not_depend_on_which_others_are_built() {
+    let place = Place::new();
+    let folders = [place.module("alpha"), place.module("beta")];
+    place.write(
+        "modules/shared/Cargo.toml",
+        "[package]\nname = \"shared\"\nedition = \"2024\"\n[features]\nmore = []\n",
+    );
+    place.write("modules/shared/src/lib.rs", "pub const EXTRA: u32 = if cfg!(feature = \"more\") { 4711 } else { 1 };");
+    for (name, features) in [("alpha", ""), ("beta", "\"more\"")] {
+        let manifest = fs::read_to_string(place.folder(name).join("Cargo.toml")).unwrap();
+        let dependency = format!("[dependencies]\nshared = {{ path = \"../shared\", features = [{features}] }}\n");
+        place.write(&format!("modules/{name}/Cargo.toml"), manifest + &dependency);
+        let code = CODE.replace("left.wrapping_add(right)", "left.wrapping_add(right).wrapping_mul(shared::EXTRA)");
+        place.write(&format!("modules/{name}/src/lib.rs"), code);
+    }
+    let digests = |folders: &[PathBuf]| -> Vec<Digest> {
+        let built = place.build(folders, &place.options()).0.unwrap_or_else(|errors| panic!("{errors}"));
+        built.iter().map(|built| built.digest).collect()
+    };
+    let together = digests(&folders);
+    assert_eq!(digests(&folders[..1]), together[..1]);
+    assert_eq!(digests(&folders[1..]), together[1..]);
+}
+
+#[test]
 fn one_module_that_does_not_compile_holds_up_no_other() {
     let place = Place::new();
     let good = place.module("good");
@@ -162,7 +187,7 @@ fn one_module_that_does_not_compile_holds_up_no_other() {
 
     let folders = [bad, place.folder("no-wasm"), good, place.folder("no-world")];
     let errors = place.errors(&folders);
-    let [no_wasm, compile, no_exports] = errors.as_slice() else { panic!("{errors:?}") };
+    let [compile, no_wasm, no_exports] = errors.as_slice() else { panic!("{errors:?}") };
     let BuildError::Toolchain { modules, output, .. } = compile else { panic!("{compile:?}") };
     assert_eq!(modules.iter().map(ModuleName::as_str).collect::<Vec<_>>(), ["bad"]);
     assert!(output.contains("cannot find value `no_such_thing`") && output.contains("src/lib.rs:1:"), "{output}");
