@@ -59,6 +59,20 @@ pub fn folder() -> TempDir {
     tempfile::Builder::new().prefix("host-").tempdir_in(parent).unwrap()
 }
 
+/// Copies a folder, with all folders in it, into another, which is created if it is missing.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
 /// Returns a command that runs the `watertight` binary, without the environment variables of the test process that the host would read.
 pub fn binary() -> Command {
     let mut command = Command::new(paths::binary());

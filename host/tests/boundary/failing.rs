@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::json;
 use watertight_testkit::host::{self, Launch};
 
-use crate::modules::{application, build, component, copy};
+use crate::modules::{application, build, component};
 
 /// Calls `fails.fail` for each word, and expects the parts in the log.
 async fn expect_in_log(component: &Path, cases: &[(&str, &[&str])]) {
@@ -52,8 +52,8 @@ async fn failures_in_c_leave_words_file_and_line() {
 fn workspace(module: &str) -> tempfile::TempDir {
     let folder = host::folder();
     let from = watertight_testkit::paths::repository().join("host/tests");
-    copy(&from.join("boundary/modules").join(module), &folder.path().join("modules").join(module));
-    copy(&from.join("javascript/wit"), &folder.path().join("wit"));
+    host::copy_folder(&from.join("boundary/modules").join(module), &folder.path().join("modules").join(module));
+    host::copy_folder(&from.join("javascript/wit"), &folder.path().join("wit"));
     let manifest = format!("[app]\nname = \"x\"\n[modules.one]\ncomponent = {module:?}\n");
     fs::write(folder.path().join("modules/app.toml"), manifest).unwrap();
     folder

@@ -16,26 +16,12 @@ pub(crate) const LANGUAGES: [&str; 2] = ["c", "ts"];
 pub(crate) fn component(name: &str, language: &str) -> PathBuf {
     static COMPONENTS: LazyLock<PathBuf> = LazyLock::new(|| {
         let workspace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("boundary");
-        copy(&repository().join("host/tests/boundary"), &workspace);
-        copy(&repository().join("host/tests/javascript/wit"), &workspace.join("wit"));
+        host::copy_folder(&repository().join("host/tests/boundary"), &workspace);
+        host::copy_folder(&repository().join("host/tests/javascript/wit"), &workspace.join("wit"));
         build(&workspace, &[]).expect(0);
         workspace.join("target/components")
     });
     COMPONENTS.join(format!("{name}-{language}.wasm"))
-}
-
-/// Copies the files of a folder into another.
-pub(crate) fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap();
-        }
-    }
 }
 
 /// Runs `watertight build` for the modules of the manifest in the folder `modules` of a workspace.

@@ -14,7 +14,7 @@ pub(crate) fn component(name: &str) -> PathBuf {
     static COMPONENTS: LazyLock<PathBuf> = LazyLock::new(|| {
         let from = repository().join("host/tests/javascript");
         let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("javascript");
-        copy(&from, &to);
+        host::copy_folder(&from, &to);
         let package = to.join("modules/fails/node_modules/made-up");
         fs::create_dir_all(&package).unwrap();
         fs::write(package.join("package.json"), r#"{"name":"made-up","version":"1.0.0","main":"index.js"}"#).unwrap();
@@ -24,20 +24,6 @@ pub(crate) fn component(name: &str) -> PathBuf {
         to.join("target/components")
     });
     COMPONENTS.join(name).with_extension("wasm")
-}
-
-/// Copies the files of a folder into another.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap();
-        }
-    }
 }
 
 /// Runs `watertight build` for the modules of the manifest in the folder `modules` of a workspace.

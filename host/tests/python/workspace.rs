@@ -11,25 +11,11 @@ use watertight_testkit::paths::repository;
 /// Returns the component file of the test module. It is built once, and later runs reuse it.
 pub(crate) fn component() -> PathBuf {
     let to = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-    copy(&repository().join("host/tests/python/modules"), &to.join("modules"));
+    host::copy_folder(&repository().join("host/tests/python/modules"), &to.join("modules"));
     // The contracts are those of the tests of JavaScript.
-    copy(&repository().join("host/tests/javascript/wit"), &to.join("wit"));
+    host::copy_folder(&repository().join("host/tests/javascript/wit"), &to.join("wit"));
     build(&to).expect(0);
     to.join("target/components/every.wasm")
-}
-
-/// Copies the files of a folder into another.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap();
-        }
-    }
 }
 
 /// Runs `watertight build` for the modules of the manifest in the folder `modules` of a workspace.
