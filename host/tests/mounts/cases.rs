@@ -84,8 +84,8 @@ async fn every_case_of_the_table_behind_a_middleware() {
 async fn every_case_of_the_table(mode: &str, order: Option<&str>) {
     let text = fs::read_to_string(repository().join("host/tests/mounts/cases.toml")).unwrap();
     let mut cases: Cases = toml::from_str(&text).unwrap();
-    if order == Some("copy") {
-        // The middleware does not wait for the whole body, so nobody knows its length.
+    if order.is_some() {
+        // Nobody waits for the whole body: its length is known only if the handler ends before the middleware answers.
         cases.case.iter_mut().for_each(|case| drop(case.answer.remove("content-length")));
     }
     let mut settings =
@@ -115,7 +115,7 @@ async fn every_case_of_the_table(mode: &str, order: Option<&str>) {
     if host.log().contains("the host panicked") {
         wrong.push("the host panicked".to_owned());
     }
-    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), host.log());
+    assert!(wrong.is_empty(), "{}\n{}", host.log(), wrong.join("\n"));
 }
 
 impl Case {

@@ -94,7 +94,7 @@ async fn every_case(settings: &str) {
                 .extend(case.faults(&answer).into_iter().map(|fault| format!("{} in {version:?}: {fault}", case.name)));
         }
     }
-    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), host.log());
+    assert!(wrong.is_empty(), "{}\n{}", host.log(), wrong.join("\n"));
     // What a middleware answered by itself counts for the route that the client asked for.
     let denied = "watertight_http_requests_total{method=\"*\",route=\"/web/*\",status=\"401\"}";
     assert_eq!(metric(&host, denied).await, 2);

@@ -86,7 +86,7 @@ fn chain(settings: &str) -> App {
          {modules}[modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\
          [modules.shares]\ncomponent = {shares:?}\nuses = [\"sql\", \"http\", \"clocks\"]\n\
-         [defaults.limits]\ncalls = 2000\n{settings}\n"
+         [defaults.limits]\ncalls = 2000\nstream.idle = \"10m\"\n{settings}\n"
     ))
     .routes(&format!(
         "{routes}[[mount]]\npath = \"/web\"\nmodule = \"web\"\n\
@@ -115,7 +115,7 @@ async fn events_behind_middlewares_end_when_their_generation_is_cut_off() {
         assert_eq!(swap(&host, "chain").await, 2);
         for (path, order, stream) in streams {
             let (is_whole, rest) = (order == "events" || path != "/web/hang", read(stream).await);
-            assert_eq!(rest.is_whole, is_whole, "{path}, {order}, {settings}: {rest:?}");
+            assert_eq!(rest.is_whole, is_whole, "{path}, {order}, {settings}: {rest:?}\n{}", host.log());
         }
         until_freed(&host).await;
     }
