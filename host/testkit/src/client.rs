@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::host::Host;
 
 /// The maximum time to wait for an answer.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A complete HTTP response of a host.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 /// The maximum time to wait for the next HTTP/2 frame from the server.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 /// The maximum number of connections to the server. A request that finds no connection free waits, and the wait counts as latency.
 const MAX_CONNECTIONS: usize = 512;
 /// The time after which a request without a response counts as failed.
-const TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(120);
 /// The longest latency that can be recorded, in microseconds.
 const MAX_MICROS: u64 = 60_000_000;
 /// The maximum length of a response, in bytes.
