@@ -95,10 +95,12 @@ impl<'a> Decoder<'a> {
         let kind = self.reader.peek()?;
         match (node, kind) {
             (_, Kind::String) => match node {
-                Node::Option(inner) => return self.some(inner, into),
+                Node::Option(inner) | Node::Absent(inner) => return self.some(inner, into),
                 _ => return self.string(node, into),
             },
-            (Node::Integer(_) | Node::F32 | Node::F64, Kind::Number) => return self.number(node, into),
+            (Node::Integer(_) | Node::IntegerText(_) | Node::F32 | Node::F64, Kind::Number) => {
+                return self.number(node, into);
+            }
             (Node::Bool, Kind::Bool) => *into = Val::Bool(self.reader.boolean()?),
             (Node::Record(fields), Kind::Object) => *into = Val::Record(self.fields(fields)?),
             (Node::List(item), Kind::List) => *into = Val::List(self.list(None, |_| item)?),
@@ -112,7 +114,7 @@ impl<'a> Decoder<'a> {
                 self.reader.null()?;
                 *into = Val::Option(None);
             }
-            (Node::Option(inner), _) => return self.some(inner, into),
+            (Node::Option(inner) | Node::Absent(inner), _) => return self.some(inner, into),
             (Node::Object(value), Kind::Object) => *into = self.object(value)?,
             (Node::Pairs(pair), Kind::List) => *into = self.pairs(&pair.0, &pair.1)?,
             (Node::Flags(names), Kind::List) => *into = self.flags(names)?,
@@ -218,7 +220,7 @@ impl<'a> Decoder<'a> {
         let start = self.reader.at();
         let text = self.reader.number()?;
         let value = match node {
-            Node::Integer(integer) => integer.parse(text),
+            Node::Integer(integer) | Node::IntegerText(integer) => integer.parse(text),
             Node::F32 => scalar::parse_f32(text),
             _ => scalar::parse_f64(text),
         };
@@ -233,7 +235,7 @@ impl<'a> Decoder<'a> {
         let value = match node {
             Node::String => Some(Val::String(text.into_owned())),
             Node::Char => scalar::parse_char(&text),
-            Node::Integer(integer) if integer.is_wide() => integer.parse(&text),
+            Node::Integer(integer) | Node::IntegerText(integer) if integer.is_wide() => integer.parse(&text),
             Node::Enum(names) => names.find_json(&text, 0).map(|index| Val::Enum((*names.list[index].wit).to_owned())),
             Node::Variant(cases) => match cases.names.find_json(&text, 0) {
                 Some(index) if cases.payloads[index].is_some() => {

@@ -98,6 +98,8 @@ impl Encoder<'_> {
             (Node::Integer(Integer::S32), Val::S32(number)) => self.serialize(number),
             (Node::Integer(Integer::U64), Val::U64(number)) => self.serialize(number),
             (Node::Integer(Integer::S64), Val::S64(number)) => self.serialize(number),
+            (Node::IntegerText(Integer::U64), Val::U64(number)) => self.quoted(number),
+            (Node::IntegerText(Integer::S64), Val::S64(number)) => self.quoted(number),
             (Node::F32, Val::Float32(value)) => self.float(*value, f64::from(*value))?,
             (Node::F64, Val::Float64(value)) => self.float(*value, *value)?,
             (Node::Char, Val::Char(value)) => self.string(value.encode_utf8(&mut [0; 4]))?,
@@ -140,15 +142,29 @@ impl Encoder<'_> {
         if values.len() != fields.nodes.len() {
             return Err(mismatch(node));
         }
+        let mut is_first = true;
         for (index, (name, value)) in values.iter().enumerate() {
             let expected = &fields.names.list[index];
             if **name != *expected.wit {
                 return Err(mismatch(&format_args!("the field `{}`", expected.json)).within(&expected.json));
             }
-            self.write_text(&fields.heads[index]);
-            self.value(&fields.nodes[index], value).map_err(|fault| fault.within(&expected.json))?;
+            let (node, value) = match (&fields.nodes[index], value) {
+                (Node::Absent(_), Val::Option(None)) => continue,
+                (Node::Absent(inner), Val::Option(Some(value))) => (&**inner, &**value),
+                (node, value) => (node, value),
+            };
+            let head = &*fields.heads[index];
+            if is_first && index > 0 {
+                // The fields before it are absent, so this one opens the object.
+                self.write_text("{");
+                self.write_text(&head[1..]);
+            } else {
+                self.write_text(head);
+            }
+            is_first = false;
+            self.value(node, value).map_err(|fault| fault.within(&expected.json))?;
         }
-        self.write_text(if values.is_empty() { "{}" } else { "}" });
+        self.write_text(if is_first { "{}" } else { "}" });
         self.check_limit(0)
     }
 
@@ -258,6 +274,12 @@ impl Encoder<'_> {
 
     fn serialize(&mut self, value: &(impl Serialize + ?Sized)) {
         serde_json::to_writer(&mut *self.out, value).expect("scalars always serialize, and a Vec takes every write");
+    }
+
+    fn quoted(&mut self, number: impl Serialize) {
+        self.write_text("\"");
+        self.serialize(&number);
+        self.write_text("\"");
     }
 
     fn write_text(&mut self, text: &str) {

@@ -7,6 +7,7 @@ use wasmtime::component::Val;
 use super::prepare::{Fields, TypePreparer};
 use super::{Codec, EncodeError, UnknownFields, Unsupported, Violation, decode, push_pointer};
 use watertight_component::shape::{Function, Type};
+use watertight_model::config::JsonStyle;
 use watertight_model::ids::json_name;
 
 /// The JSON text for the result of a function that returns nothing.
@@ -24,7 +25,15 @@ impl ObjectCodec {
     /// Every part of the types that JSON can't carry, as for [`Codec::new`]; each path starts with a field's name. Two names that are equal
     /// in JSON are an error too.
     pub fn new(fields: &[(&str, &Type)]) -> Result<Self, Vec<Unsupported>> {
-        let mut prepare = TypePreparer::new();
+        Self::with_style(fields, JsonStyle::default())
+    }
+
+    /// Prepares a codec like [`ObjectCodec::new`], for objects in `style`.
+    ///
+    /// # Errors
+    /// As for [`ObjectCodec::new`].
+    pub fn with_style(fields: &[(&str, &Type)], style: JsonStyle) -> Result<Self, Vec<Unsupported>> {
+        let mut prepare = TypePreparer::new(style);
         let fields = prepare.fields(fields.iter().copied());
         prepare.finish(fields).map(|fields| Self(Arc::new(fields)))
     }

@@ -20,11 +20,11 @@
 //! | `record` | an object; fields of option types may be absent, no others may be there, none twice |
 //! | `variant` | `{"case": value}`; a case without payload `"case"` (`{"case": null}` is accepted) |
 //! | `enum`; `flags` | `"case"`; a list of names, none twice |
-//! | `option` | `null` or the value |
+//! | `option` | `null` or the value; `option<option<T>>` as a field: absent, `null` or the value |
 //! | `result` | `{"ok": value}` or `{"err": value}`, with `null` where there is no payload |
 //!
-//! JSON names are snake_case in lower case, even where a WIT name has words in capitals: `needs-2FA` becomes `needs_2fa`. A codec can't
-//! be prepared for a type that JSON can't carry.
+//! JSON names are snake_case in lower case, even where a WIT name has words in capitals: `needs-2FA` becomes `needs_2fa`. With the style
+//! `camel` they are camelCase. With the style `string` 64-bit integers are written as strings. A codec can't be prepared for a type that JSON can't carry.
 
 mod decode;
 mod encode;
@@ -45,6 +45,7 @@ pub use self::encode::EncodeError;
 pub use self::function::{FunctionCodec, ObjectCodec};
 use self::prepare::{Node, TypePreparer};
 use watertight_component::shape::Type;
+use watertight_model::config::JsonStyle;
 
 /// Greatest depth to which types may nest. It is below WebAssembly's own limit of 100 and far above what people write. It bounds
 /// recursion, and no value of such a type needs more than [`MAX_DEPTH`] levels of JSON.
@@ -114,11 +115,29 @@ impl Codec {
     /// Prepares the type `ty` for conversion. The paths of parts that JSON can't carry start with `place`, for example a parameter's name.
     ///
     /// # Errors
-    /// Every part of the type that JSON can't carry: resources, streams, futures, error contexts, options directly in options, and types
+    /// Every part of the type that JSON can't carry: resources, streams, futures, error contexts, options directly in options that are no fields, and types
     /// beyond [`MAX_TYPE_DEPTH`] or [`MAX_TYPE_SIZE`]. At most [`MAX_VIOLATIONS`] parts are listed.
     pub fn new(place: &str, ty: &Type) -> Result<Self, Vec<Unsupported>> {
-        let mut prepare = TypePreparer::new();
+        Self::with_style(place, ty, JsonStyle::default())
+    }
+
+    /// Prepares the type `ty` like [`Codec::new`], to be written in `style`.
+    ///
+    /// # Errors
+    /// As for [`Codec::new`].
+    pub fn with_style(place: &str, ty: &Type, style: JsonStyle) -> Result<Self, Vec<Unsupported>> {
+        let mut prepare = TypePreparer::new(style);
         let node = prepare.root(place, ty);
+        prepare.finish(node).map(|node| Self(Arc::new(node)))
+    }
+
+    /// Prepares the type of an object's field like [`Codec::with_style`]. Only a field may be an option of an option.
+    ///
+    /// # Errors
+    /// As for [`Codec::new`].
+    pub fn of_field(name: &str, ty: &Type, style: JsonStyle) -> Result<Self, Vec<Unsupported>> {
+        let mut prepare = TypePreparer::new(style);
+        let node = prepare.root_field(name, ty);
         prepare.finish(node).map(|node| Self(Arc::new(node)))
     }
 

@@ -9,7 +9,7 @@ use wasmtime::component::Val;
 use super::scalar::Integer;
 use super::{MAX_TYPE_DEPTH, MAX_TYPE_SIZE, MAX_VIOLATIONS, Unsupported};
 use watertight_component::shape::Type;
-use watertight_model::ids::json_name;
+use watertight_model::config::{JsonStyle, NameCase, WideIntegers};
 
 /// Greatest number of names that a message lists.
 const MAX_LISTED: usize = 12;
@@ -19,6 +19,8 @@ const MAX_LISTED: usize = 12;
 pub(super) enum Node {
     Bool,
     Integer(Integer),
+    /// A 64-bit integer that is written as a string.
+    IntegerText(Integer),
     F32,
     F64,
     Char,
@@ -32,6 +34,8 @@ pub(super) enum Node {
     /// A map with keys that are not strings; holds the types of key and value.
     Pairs(Box<(Node, Node)>),
     Option(Box<Node>),
+    /// An option of an option, as a field of a record: absent, null or there. Holds the inner option.
+    Absent(Box<Node>),
     /// A result as two cases: `ok`, then `err`.
     Result(Cases),
     Tuple(Box<[Node]>),
@@ -44,7 +48,7 @@ pub(super) enum Node {
 impl Node {
     /// Returns the value that an absent field of this type has: `none` for an option type. Other types have no such value, and give `None`.
     pub(super) fn absent_value(&self) -> Option<Val> {
-        matches!(self, Self::Option(_)).then_some(Val::Option(None))
+        matches!(self, Self::Option(_) | Self::Absent(_)).then_some(Val::Option(None))
     }
 }
 
@@ -53,7 +57,7 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bool => f.write_str("true or false"),
-            Self::Integer(integer) => integer.fmt(f),
+            Self::Integer(integer) | Self::IntegerText(integer) => integer.fmt(f),
             Self::F32 => f.write_str("a number in the range of 32-bit floats"),
             Self::F64 => f.write_str("a number in the range of 64-bit floats"),
             Self::Char => f.write_str("a string of exactly one character"),
@@ -65,6 +69,7 @@ impl fmt::Display for Node {
             Self::Object(_) | Self::Record(_) => f.write_str("an object"),
             Self::Pairs(_) => f.write_str("a list of pairs of key and value"),
             Self::Option(inner) => write!(f, "null or {inner}"),
+            Self::Absent(inner) => inner.fmt(f),
             Self::Result(_) => f.write_str("an object with `ok` or `err`"),
             Self::Tuple(items) => write!(f, "a list of {} items", items.len()),
             Self::Variant(cases) => write!(f, "one of the cases {}", cases.names),
@@ -92,8 +97,8 @@ pub(super) struct Names {
 }
 
 impl Names {
-    fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let list: Box<[Name]> = names.map(|wit| Name { wit: wit.into(), json: json_name(wit).into() }).collect();
+    fn new<'a>(names: impl Iterator<Item = &'a str>, case: NameCase) -> Self {
+        let list: Box<[Name]> = names.map(|wit| Name { wit: wit.into(), json: case.spell(wit).into() }).collect();
         let mut by_wit: Box<[usize]> = (0..list.len()).collect();
         let mut by_json = by_wit.clone();
         by_wit.sort_by(|&a, &b| list[a].wit.cmp(&list[b].wit));
@@ -173,16 +178,22 @@ pub(super) struct TypePreparer {
     path: String,
     depth: usize,
     size: usize,
+    style: JsonStyle,
 }
 
 impl TypePreparer {
-    pub(super) fn new() -> Self {
-        Self { unsupported: Vec::new(), path: String::new(), depth: 0, size: 0 }
+    pub(super) fn new(style: JsonStyle) -> Self {
+        Self { unsupported: Vec::new(), path: String::new(), depth: 0, size: 0, style }
     }
 
     /// Prepares one type for conversion. The paths of parts that JSON can't carry start with `place`.
     pub(super) fn root(&mut self, place: &str, ty: &Type) -> Node {
         self.within(place, |prepare| prepare.node(ty))
+    }
+
+    /// Prepares the type of a field for conversion, as [`Self::root`] does.
+    pub(super) fn root_field(&mut self, place: &str, ty: &Type) -> Node {
+        self.within(place, |prepare| prepare.field(ty))
     }
 
     /// Prepares named types for conversion as the fields of a record.
@@ -192,12 +203,23 @@ impl TypePreparer {
         let nodes = fields
             .map(|(name, ty)| {
                 let step = step(name, &self.path);
-                self.within(&step, |prepare| prepare.node(ty))
+                self.within(&step, |prepare| prepare.field(ty))
             })
             .collect();
         let opening = |index: usize| if index == 0 { '{' } else { ',' };
         let heads = names.list.iter().enumerate().map(|(index, name)| head(opening(index), name)).collect();
         Fields { names, nodes, heads }
+    }
+
+    /// Prepares the type of a field for conversion. Only a field may be an option of an option: it is absent, null or there.
+    fn field(&mut self, ty: &Type) -> Node {
+        if let Type::Option(inner) = ty
+            && let Type::Option(innermost) = &**inner
+            && !matches!(**innermost, Type::Option(_))
+        {
+            return Node::Absent(Box::new(self.node(inner)));
+        }
+        self.node(ty)
     }
 
     /// Returns `prepared`, or else the parts that JSON can't carry.
@@ -228,8 +250,8 @@ impl TypePreparer {
             Type::S16 => Node::Integer(Integer::S16),
             Type::U32 => Node::Integer(Integer::U32),
             Type::S32 => Node::Integer(Integer::S32),
-            Type::U64 => Node::Integer(Integer::U64),
-            Type::S64 => Node::Integer(Integer::S64),
+            Type::U64 => self.wide(Integer::U64),
+            Type::S64 => self.wide(Integer::S64),
             Type::F32 => Node::F32,
             Type::F64 => Node::F64,
             Type::Char => Node::Char,
@@ -239,7 +261,7 @@ impl TypePreparer {
             Type::FixedList(item, length) => self.fixed_list(item, *length),
             Type::Map(key, value) => self.map(key, value),
             Type::Option(inner) if matches!(**inner, Type::Option(_)) => {
-                self.refuse("an option directly in an option: JSON has only one null".to_owned())
+                self.refuse("an option directly in an option: only a field can be absent, null or there".to_owned())
             }
             Type::Option(inner) => Node::Option(Box::new(self.node(inner))),
             Type::Result { ok, err } => {
@@ -266,6 +288,13 @@ impl TypePreparer {
         }
     }
 
+    fn wide(&self, integer: Integer) -> Node {
+        match self.style.int64 {
+            WideIntegers::Number => Node::Integer(integer),
+            WideIntegers::String => Node::IntegerText(integer),
+        }
+    }
+
     fn fixed_list(&mut self, item: &Type, length: u32) -> Node {
         let length = length as usize;
         match item {
@@ -278,7 +307,7 @@ impl TypePreparer {
         let value = self.step("[]", value);
         let key = match self.step("[key]", key) {
             Node::String => return Node::Object(Box::new(value)),
-            key @ (Node::Bool | Node::Integer(_) | Node::Char) => key,
+            key @ (Node::Bool | Node::Integer(_) | Node::IntegerText(_) | Node::Char) => key,
             _ => self.refuse("a map whose keys are neither strings, characters, integers nor booleans".to_owned()),
         };
         Node::Pairs(Box::new((key, value)))
@@ -291,7 +320,7 @@ impl TypePreparer {
     }
 
     fn names<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Names {
-        let names = Names::new(names);
+        let names = Names::new(names, self.style.case);
         if let Some((a, b)) = names.collision() {
             self.refuse(format!("`{a}` and `{b}` have the same name in JSON"));
         }

@@ -9,7 +9,14 @@ use super::{MAX_ECHO, clip, scalar};
 /// Whether a bare text can stand for values of the type `node`.
 pub(super) fn accepts_text(node: &Node) -> bool {
     match node {
-        Node::Bool | Node::Integer(_) | Node::F32 | Node::F64 | Node::Char | Node::String | Node::Enum(_) => true,
+        Node::Bool
+        | Node::Integer(_)
+        | Node::IntegerText(_)
+        | Node::F32
+        | Node::F64
+        | Node::Char
+        | Node::String
+        | Node::Enum(_) => true,
         Node::Option(inner) => accepts_text(inner),
         _ => false,
     }
@@ -23,7 +30,7 @@ pub(super) fn decode(node: &Node, text: &str) -> Result<Val, String> {
             "false" => Some(Val::Bool(false)),
             _ => None,
         },
-        Node::Integer(integer) => integer.parse(text),
+        Node::Integer(integer) | Node::IntegerText(integer) => integer.parse(text),
         Node::F32 => number(text).and_then(scalar::parse_f32),
         Node::F64 => number(text).and_then(scalar::parse_f64),
         Node::Char => scalar::parse_char(text),

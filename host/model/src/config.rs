@@ -4,7 +4,7 @@
 //! component: it knows what an application says about itself, not whether that is true.
 //!
 //! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
-//! `words` (single values), `settings`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `mount`, `middleware`,
+//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `mount`, `middleware`,
 //! `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +21,7 @@ pub mod capability;
 mod compile_limits;
 mod fakes;
 mod files;
+mod json;
 mod manifest;
 mod modules;
 mod middleware;
@@ -43,6 +44,7 @@ mod tests;
 pub use calls::AllowedCalls;
 pub use compile_limits::CompileLimits;
 pub use files::{AppFiles, TextFile};
+pub use json::{JsonStyle, NameCase, WideIntegers};
 pub use middleware::MiddlewareConfig;
 pub use modules::{CompartmentConfig, ComponentSource, ModuleConfig};
 pub use mount::{MountConfig, MountPath};
@@ -62,7 +64,7 @@ pub use words::UnknownWord;
 use capability::Declarations;
 use manifest::{App, Manifest};
 use modules::{DeclaredModules, Folders};
-use route::{FoundRoutes, read_routes};
+use route::{FoundRoutes, RouteDefaults, read_routes};
 use source::Source;
 
 /// The file name of an application's manifest.
@@ -237,6 +239,7 @@ fn read(
         log,
         compile,
         mut telemetry,
+        json,
         uncertain: mut doubts,
     } = manifest;
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
@@ -244,7 +247,7 @@ fn read(
     fakes::replace(&overrides.fakes, &mut modules, &mut compartments, &source);
     let route_sources = find_routes(&app, &folders.root, &source);
     let RouteFiles { found, files: route_files, problems: route_problems } =
-        load_routes(route_sources, &declared, app.unknown_input);
+        load_routes(route_sources, &declared, RouteDefaults { unknown_input: app.unknown_input, json });
     doubts.routes = found.partial_routes;
     doubts.mounts = found.partial_mounts;
     doubts.middlewares = found.partial_middlewares;
@@ -383,13 +386,13 @@ struct RouteFiles {
 fn load_routes(
     sources: Vec<Result<Source, Problems>>,
     declared: &DeclaredModules,
-    unknown_input: UnknownInput,
+    defaults: RouteDefaults,
 ) -> RouteFiles {
     let mut all = RouteFiles::default();
     for source in sources {
         match source {
             Ok(source) => {
-                read_routes(&source, declared, unknown_input, &mut all.found);
+                read_routes(&source, declared, defaults, &mut all.found);
                 all.files.push(source.to_file());
                 all.problems.extend(source.into_problems());
             }

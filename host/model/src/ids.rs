@@ -40,6 +40,22 @@ pub fn json_name(wit: &str) -> String {
     wit.replace('-', "_").to_ascii_lowercase()
 }
 
+/// Returns the name that JSON has for a WIT name in camelCase: `first-name` becomes `firstName`, and `needs-2FA` becomes `needs2fa`.
+/// Different names may become equal, such as `a-2b` and `a2b`.
+pub fn camel_name(wit: &str) -> String {
+    let mut name = String::with_capacity(wit.len());
+    for (index, word) in wit.split('-').enumerate() {
+        let start = name.len();
+        name.push_str(&word.to_ascii_lowercase());
+        if index > 0
+            && let Some(first) = name.get_mut(start..=start)
+        {
+            first.make_ascii_uppercase();
+        }
+    }
+    name
+}
+
 macro_rules! kebab_name {
     ($(#[$doc:meta])* $name:ident, $expected:literal) => {
         $(#[$doc])*

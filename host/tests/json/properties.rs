@@ -8,16 +8,35 @@ use serde_json::Value;
 use wasmtime::component::Val;
 use watertight_component::shape::Type;
 use watertight_json::Codec;
+use watertight_model::config::{JsonStyle, NameCase, WideIntegers};
 use watertight_testkit::documents::{DAMAGE_BYTES, TOKENS, check, encode};
 use watertight_testkit::types::{typed_values, types};
+
+/// Returns every style in which JSON can be written.
+fn styles() -> impl Iterator<Item = JsonStyle> {
+    let of = |int64: &WideIntegers| {
+        NameCase::ALL.iter().map({
+            let int64 = *int64;
+            move |case| JsonStyle { int64, case: *case }
+        })
+    };
+    WideIntegers::ALL.iter().flat_map(of)
+}
 
 proptest! {
     #[test]
     fn values_survive((ty, value) in typed_values()) {
-        let codec = Codec::new("it", &ty).unwrap();
-        let document = encode(&codec, &value);
-        prop_assert_eq!(codec.decode(&document).unwrap(), value);
-        prop_assert!(serde_json::from_slice::<Value>(&document).is_ok());
+        for style in styles() {
+            let codec = match Codec::with_style("it", &ty, style) {
+                Ok(codec) => codec,
+                // `a-2b` and `a2b` are one name in camelCase.
+                Err(_) if style.case == NameCase::Camel => continue,
+                Err(parts) => return Err(TestCaseError::fail(format!("{parts:?}"))),
+            };
+            let document = encode(&codec, &value);
+            prop_assert_eq!(codec.decode(&document).unwrap(), value.clone());
+            prop_assert!(serde_json::from_slice::<Value>(&document).is_ok());
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Runs the cases of `table.txt`: types in WIT, JSON documents, and the outcomes of decoding them. `BLESS=1` rewrites the outcomes.
 //!
 //! The first word of a line is its kind: `wit` declares a type, and `type` selects one. `in` is a JSON document, `hex` a document in
-//! hexadecimal, and `text` a text without JSON's quotes, as in a path. The outcome follows: `val` is the decoded value, `as` the document
+//! hexadecimal, `style` is how types from there on are written (`int64` and `case`), and `text` a text without JSON's quotes, as in a path. The outcome follows: `val` is the decoded value, `as` the document
 //! to which it is encoded, `bad` a fault with its JSON pointer, and `refused` a part of the type that JSON can't express. Other lines are
 //! comments.
 
@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use watertight_json::Codec;
+use watertight_model::config::JsonStyle;
 
 use crate::wit;
 
@@ -32,7 +33,7 @@ fn every_row_is_as_written() {
 
 fn run(table: &str) -> (String, usize) {
     let (mut out, mut declarations, mut rows) = (String::new(), String::new(), 0);
-    let mut codec = None;
+    let (mut codec, mut style) = (None, JsonStyle::default());
     for line in table.lines() {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         if OUTCOMES.contains(&word) {
@@ -41,7 +42,12 @@ fn run(table: &str) -> (String, usize) {
         writeln!(out, "{line}").unwrap();
         match word {
             "wit" => writeln!(declarations, "{rest}").unwrap(),
-            "type" => codec = choose(&mut out, &wit::parse(&declarations, rest)),
+            "type" => codec = choose(&mut out, &wit::parse(&declarations, rest), style),
+            "style" => {
+                let (int64, case) = rest.split_once(' ').unwrap();
+                style = JsonStyle { int64: int64.parse().unwrap(), case: case.parse().unwrap() };
+                continue;
+            }
             "in" => decode(&mut out, codec.as_ref().unwrap(), rest.as_bytes()),
             "hex" => {
                 let bytes: Vec<u8> = rest.split(' ').map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
@@ -58,8 +64,8 @@ fn run(table: &str) -> (String, usize) {
     (out, rows)
 }
 
-fn choose(out: &mut String, ty: &watertight_component::shape::Type) -> Option<Codec> {
-    let unsupported = match Codec::new("it", ty) {
+fn choose(out: &mut String, ty: &watertight_component::shape::Type, style: JsonStyle) -> Option<Codec> {
+    let unsupported = match Codec::with_style("it", ty, style) {
         Ok(codec) => return Some(codec),
         Err(unsupported) => unsupported,
     };

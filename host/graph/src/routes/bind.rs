@@ -10,7 +10,7 @@ use crate::graph::{AppGraph, FoundFunction, FunctionNotFound, is_handler};
 use watertight_component::shape::{Field, Function, Type};
 use watertight_json::{Codec, ObjectCodec, Unsupported};
 use watertight_model::config::{BodyBinding, PartialRoute, RouteConfig};
-use watertight_model::ids::{FunctionPath, InterfaceName, json_name};
+use watertight_model::ids::{FunctionPath, InterfaceName};
 use watertight_model::problem::{Code, Problem, list_names};
 
 /// Statuses whose answers never have a body (RFC 9110, section 6.4.1).
@@ -154,7 +154,13 @@ impl Binder<'_> {
     }
 
     fn codec(&mut self, place: &str, ty: &Type) -> Option<Codec> {
-        match Codec::new(place, ty) {
+        let codec = Codec::with_style(place, ty, self.route.json);
+        self.carried(codec)
+    }
+
+    /// Returns the codec of a type, or reports the parts of the type that no route can carry.
+    fn carried(&mut self, codec: Result<Codec, Vec<Unsupported>>) -> Option<Codec> {
+        match codec {
             Ok(codec) => Some(codec),
             Err(parts) => {
                 for Unsupported { path, reason } in parts {
@@ -204,8 +210,14 @@ impl Binder<'_> {
     }
 
     fn parameter(&mut self, parameter: &Field, spread: &mut usize) -> Option<Parameter> {
-        let codec = self.codec(&parameter.name, &parameter.ty)?;
+        let is_spread = self.route.body.as_ref().is_some_and(|body| body.value == BodyBinding::Spread);
         let source = self.source(&parameter.name, spread);
+        let codec = match source {
+            ParameterSource::Body(_) if is_spread => {
+                self.carried(Codec::of_field(&parameter.name, &parameter.ty, self.route.json))?
+            }
+            _ => self.codec(&parameter.name, &parameter.ty)?,
+        };
         if !matches!(source, ParameterSource::Body(_)) && !codec.accepts_text() {
             let (message, help) = match &source {
                 ParameterSource::Query(_) => (
@@ -246,7 +258,7 @@ impl Binder<'_> {
                 *spread += 1;
                 ParameterSource::Body(*spread - 1)
             }
-            _ => ParameterSource::Query(json_name(name)),
+            _ => ParameterSource::Query(self.route.json.case.spell(name)),
         }
     }
 
@@ -266,7 +278,7 @@ impl Binder<'_> {
                     .filter(|field| is_field(&field.name))
                     .map(|field| (&*field.name, &field.ty))
                     .collect();
-                match ObjectCodec::new(&fields) {
+                match ObjectCodec::with_style(&fields, self.route.json) {
                     Ok(codec) => Some(BoundBody::Spread(codec)),
                     Err(parts) => {
                         // Each field's faults were reported when the field was prepared alone. Only faults between

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::capability::Declarations;
 use super::compile_limits::CompileLimits;
+use super::json::JsonStyle;
 use super::modules::{CompartmentConfig, DeclaredModules, Folders, ModuleConfig, read_compartments, read_modules};
 use super::partial::UncertainParts;
 use super::route::UnknownInput;
@@ -26,6 +27,8 @@ pub(super) struct Manifest {
     pub(super) log: LogConfig,
     pub(super) compile: CompileLimits,
     pub(super) telemetry: TracingConfig,
+    /// How routes write JSON unless they say otherwise: the table `[json]`.
+    pub(super) json: JsonStyle,
     /// The parts of the manifest that can't be known because of faults.
     pub(super) uncertain: UncertainParts,
 }
@@ -65,6 +68,7 @@ impl Manifest {
         let log = table.optional("log").and_then(|value| value.table(LogConfig::read));
         let compile = table.optional("compile").and_then(|value| value.table(CompileLimits::read));
         let telemetry = table.optional("telemetry").and_then(|value| value.table(TracingConfig::read));
+        let json = JsonStyle::read(table, JsonStyle::default());
         Self {
             app: app.unwrap_or_default(),
             modules,
@@ -75,6 +79,7 @@ impl Manifest {
             log: log.unwrap_or_default(),
             compile: compile.unwrap_or_default(),
             telemetry: telemetry.unwrap_or_default(),
+            json,
             uncertain,
         }
     }

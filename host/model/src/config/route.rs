@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ::http::{HeaderName, StatusCode};
 
+use super::json::JsonStyle;
 use super::middleware::{MiddlewareConfig, read_middleware};
 use super::modules::DeclaredModules;
 use super::mount::{ClaimedPaths, MountConfig, read_mount};
@@ -98,6 +99,17 @@ pub struct RouteConfig {
     pub errors: BTreeMap<String, LocatedValue<StatusCode>>,
     /// What happens to input that the route doesn't bind: the manifest's key `app.unknown_input`.
     pub unknown_input: UnknownInput,
+    /// How JSON is written and names are spelled: the key `json` of the route, its file or the manifest.
+    pub json: JsonStyle,
+}
+
+/// What a route has unless it or its file says otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RouteDefaults {
+    /// The manifest's key `app.unknown_input`.
+    pub(super) unknown_input: UnknownInput,
+    /// The manifest's table `[json]`.
+    pub(super) json: JsonStyle,
 }
 
 /// Headers that a route can't bind: HTTP or the host consumes or changes them before a module could read them.
@@ -138,7 +150,7 @@ pub(super) struct FoundRoutes {
 pub(super) fn read_routes(
     source: &Source,
     declared: &DeclaredModules,
-    unknown_input: UnknownInput,
+    defaults: RouteDefaults,
     found: &mut FoundRoutes,
 ) {
     let tree = match source.parse() {
@@ -149,8 +161,9 @@ pub(super) fn read_routes(
         }
     };
     document(source, &tree, |file| {
+        let defaults = RouteDefaults { json: JsonStyle::read(file, defaults.json), ..defaults };
         for value in file.optional("route").and_then(|value| value.list()).unwrap_or_default() {
-            add_route(&value, source, declared, unknown_input, found);
+            add_route(&value, source, declared, defaults, found);
         }
         for value in file.optional("mount").and_then(|value| value.list()).unwrap_or_default() {
             let before = source.reported();
@@ -172,16 +185,13 @@ fn add_route(
     value: &Value<'_>,
     source: &Source,
     declared: &DeclaredModules,
-    unknown_input: UnknownInput,
+    defaults: RouteDefaults,
     found: &mut FoundRoutes,
 ) {
     let before = source.reported();
     let mut inside = before;
     let route = value.table(|t| {
-        let mut route = read_route(t, source, declared, &mut found.claimed_requests);
-        if let Some(route) = &mut route {
-            route.route.unknown_input = unknown_input;
-        }
+        let route = read_route(t, source, declared, defaults, &mut found.claimed_requests);
         inside = source.reported();
         route
     });
@@ -202,6 +212,7 @@ fn read_route(
     table: &mut Table<'_>,
     source: &Source,
     declared: &DeclaredModules,
+    defaults: RouteDefaults,
     claims: &mut ClaimedRequests,
 ) -> Option<PartialRoute> {
     let before = source.reported();
@@ -234,7 +245,8 @@ fn read_route(
         headers,
         status: status.map_or(StatusCode::OK, |status| status.value),
         errors,
-        unknown_input: UnknownInput::default(),
+        unknown_input: defaults.unknown_input,
+        json: JsonStyle::read(table, defaults.json),
     };
     Some(PartialRoute { route, bindings, errors: errors_known })
 }

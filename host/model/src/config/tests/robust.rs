@@ -21,8 +21,7 @@ fn read_both(bytes: &[u8]) -> Result<(), TestCaseError> {
                     let manifest = tree::document(&source, &tree, |table| {
                         Manifest::read(table, &folders, &Declarations::default())
                     });
-                    let unknown_input = UnknownInput::default();
-                    read_routes(&source, &manifest.declared, unknown_input, &mut FoundRoutes::default());
+                    read_routes(&source, &manifest.declared, RouteDefaults::default(), &mut FoundRoutes::default());
                 }
             }
             problems.extend(source.into_problems());
