@@ -238,7 +238,7 @@ impl DataListener {
         let body = body?;
         // The permit is taken only after the body has arrived: a client that sends slowly must not occupy one.
         let permit = self.acquire_permit(&connection, entry).ok_or(HostProblem::Overloaded)?;
-        let values = parameters::decode(route, &path, &head, body.as_deref())?;
+        let values = parameters::decode(route, &path, &head, body.as_ref())?;
         let line = RequestInfo {
             method: route.method.as_str(),
             route: route.path.clone(),

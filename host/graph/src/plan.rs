@@ -325,12 +325,12 @@ fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
 /// Returns what decides how a route answers: all of its fields, without its file and the lines of its values.
 fn essence(route: &RouteConfig) -> impl PartialEq + use<'_> {
     // Taken apart by name, so that a new field can't be forgotten.
-    let RouteConfig { file: _, line: _, method, path, call, body, headers, status, errors, unknown_input, json } =
+    let RouteConfig { file: _, line: _, method, path, call, body, bindings, status, errors, unknown_input, json } =
         route;
-    let headers: Vec<_> = headers.iter().map(|(name, header)| (name.clone(), header.value.clone())).collect();
+    let bindings: Vec<_> = bindings.iter().map(|(name, bound)| (name.clone(), bound.value.clone())).collect();
     let errors: Vec<_> = errors.iter().map(|(case, status)| (case.clone(), status.value)).collect();
     let body = body.as_ref().map(|body| body.value.clone());
-    (*method, path.value.as_str(), &call.value, body, headers, *status, errors, *unknown_input, *json)
+    (*method, path.value.as_str(), &call.value, body, bindings, *status, errors, *unknown_input, *json)
 }
 
 fn mounts(old: &AppConfig, new: &AppConfig) -> Vec<MountChange> {

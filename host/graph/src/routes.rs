@@ -9,15 +9,16 @@ mod bind;
 mod middleware;
 mod mount;
 mod reach;
+mod request;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ::http::{HeaderName, HeaderValue, StatusCode};
+use ::http::{HeaderValue, StatusCode};
 
 use crate::graph::AppGraph;
 use crate::graph::render::GraphView;
-use watertight_json::{Codec, ObjectCodec};
+use watertight_json::Codec;
 use watertight_model::config::{AppConfig, Method, UncertainParts, UnknownInput};
 use watertight_model::ids::{FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::Problem;
@@ -25,6 +26,7 @@ use watertight_model::problem::Problem;
 pub use middleware::Middleware;
 pub use mount::{HandlerVersion, Mount};
 pub use reach::unreached_notes;
+pub use request::{BoundBody, BoundForm, FieldValue, FilePart, FileShape, FormField, Parameter, ParameterSource};
 
 use mount::MountTable;
 
@@ -67,41 +69,6 @@ pub struct Route {
     pub unknown_input: UnknownInput,
     /// How the function's result is answered.
     pub answer: ResultMapping,
-}
-
-/// A parameter of a routed function.
-#[derive(Debug)]
-pub struct Parameter {
-    /// The parameter's name as WIT spells it.
-    pub name: Arc<str>,
-    /// The part of the request from which the parameter's value is read.
-    pub source: ParameterSource,
-    /// The codec that reads the parameter's value.
-    pub codec: Codec,
-}
-
-/// The part of a request that has a parameter's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ParameterSource {
-    /// The path parameter at this index.
-    Path(usize),
-    /// The query field of this name.
-    Query(String),
-    /// The header of this name.
-    Header(HeaderName),
-    /// The body: the whole body or, for [`BoundBody::Spread`], the field at this index.
-    Body(usize),
-}
-
-/// How a request's body is bound.
-#[derive(Debug)]
-pub enum BoundBody {
-    /// No parameter takes the body.
-    Unbound,
-    /// One parameter takes the whole body.
-    Parameter,
-    /// The body is an object, and several parameters each take one of its fields.
-    Spread(ObjectCodec),
 }
 
 /// How a function's result becomes the answer to a request.

@@ -39,7 +39,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
-use wasmtime::component::Val;
+/// A value of a component, which codecs read and write.
+pub use wasmtime::component::Val;
 
 pub use self::encode::EncodeError;
 pub use self::function::{FunctionCodec, ObjectCodec};
@@ -196,7 +197,7 @@ fn clip(text: &str, limit: usize) -> String {
 }
 
 /// Appends one segment to a JSON pointer, escaped as RFC 6901 wants it.
-fn push_pointer(pointer: &mut String, segment: &str) {
+pub fn push_pointer(pointer: &mut String, segment: &str) {
     pointer.push('/');
     for c in segment.chars() {
         match c {

@@ -4,7 +4,7 @@
 //! component: it knows what an application says about itself, not whether that is true.
 //!
 //! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
-//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `mount`, `middleware`,
+//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `binding`, `mount`, `middleware`,
 //! `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ use glob::{MatchOptions, Pattern};
 use crate::ids::{AppName, CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, Problems};
 
+mod binding;
 mod calls;
 pub mod capability;
 mod compile_limits;
@@ -41,6 +42,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use binding::{Binding, Bindings, BodyBinding, BodyFormat, BodyTarget, RequestPart};
 pub use calls::AllowedCalls;
 pub use compile_limits::CompileLimits;
 pub use files::{AppFiles, TextFile};
@@ -51,7 +53,7 @@ pub use mount::{MountConfig, MountPath};
 pub use outbound::{AllowedOrigin, BadOrigin, HostName, Origin, OutboundConfig, Scheme};
 pub use partial::{PartialConfig, PartialRoute, UncertainParts};
 pub use path::{BadPath, PathTemplate, Segment, is_path_character};
-pub use route::{BodyBinding, Method, RouteConfig, UnknownInput};
+pub use route::{Method, RouteConfig, UnknownInput};
 pub use settings::{
     Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits, StreamLimits,
 };

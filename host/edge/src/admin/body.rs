@@ -66,7 +66,7 @@ async fn json(request: Request, most: u64) -> Result<Bytes, Failure> {
     if !body.is_end_stream() {
         let declared = media::declared(&head.headers);
         if declared != Declared::Nothing && !declared.is_json() {
-            return Err(HostProblem::UnsupportedMediaType.into());
+            return Err(HostProblem::UnsupportedMediaType { accepted: media::JSON.to_owned() }.into());
         }
     }
     read(&head.headers, body, most).await

@@ -39,8 +39,11 @@ pub enum HostProblem {
         /// The limit, in bytes.
         limit: u64,
     },
-    /// The request does not declare its body as JSON.
-    UnsupportedMediaType,
+    /// The request's body is not of a media type that the route takes.
+    UnsupportedMediaType {
+        /// The media types that the route takes, separated by commas.
+        accepted: String,
+    },
     /// The request body is compressed.
     UnsupportedContentCoding,
     /// The method is one that no route can use.
@@ -92,10 +95,10 @@ impl HostProblem {
             Self::BodyTooLarge { limit } => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", format!("the body has more than {limit} bytes"))
             }
-            Self::UnsupportedMediaType => (
+            Self::UnsupportedMediaType { accepted } => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
-                "send the body as `Content-Type: application/json`".to_owned(),
+                format!("send the body as `Content-Type: {accepted}`"),
             ),
             Self::UnsupportedContentCoding => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,

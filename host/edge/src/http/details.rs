@@ -57,10 +57,10 @@ pub struct RequestFault {
     pub pointer: String,
     /// A sentence for people that says what is wrong.
     pub detail: String,
-    /// The part of the request that has the fault: `query`, `header` or `path`. `None` if the fault is in the body.
+    /// The part of the request that has the fault: `query`, `header`, `cookie` or `path`. `None` if the fault is in the body.
     #[serde(rename = "in", default, skip_serializing_if = "Option::is_none")]
     pub place: Option<Cow<'static, str>>,
-    /// The name of the query field, header or path parameter. `None` if the fault is in the body.
+    /// The name of the query field, header, cookie or path parameter. `None` if the fault is in the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
@@ -73,6 +73,23 @@ impl RequestFault {
     /// Creates a fault of the query field `name`. A name that the client chose may be of any length; it is cut to 128 bytes.
     pub(crate) fn query(name: &str, detail: impl Into<String>) -> Self {
         Self::in_part("query", &name[..name.floor_char_boundary(MAX_NAME)], detail)
+    }
+
+    /// Creates a fault of the cookie `name`.
+    pub(crate) fn cookie(name: &str, detail: impl Into<String>) -> Self {
+        Self::in_part("cookie", name, detail)
+    }
+
+    /// Creates a fault of a field of a form; of its value at `index` if it has several. The client may have chosen the name, of any length.
+    pub(crate) fn field(name: &str, index: Option<usize>, detail: impl Into<String>) -> Self {
+        let mut pointer = String::new();
+        if !name.is_empty() {
+            watertight_json::push_pointer(&mut pointer, &name[..name.floor_char_boundary(MAX_NAME)]);
+        }
+        if let Some(index) = index {
+            watertight_json::push_pointer(&mut pointer, &index.to_string());
+        }
+        Self::body(&pointer, detail)
     }
 
     /// Creates a fault of the header `name`.
@@ -105,7 +122,7 @@ pub struct Failure(Box<Parts>);
 struct Parts {
     status: StatusCode,
     details: ProblemDetails,
-    header: Option<(HeaderName, HeaderValue)>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Failure {
@@ -118,7 +135,7 @@ impl Failure {
             detail: detail.into(),
             ..ProblemDetails::default()
         };
-        Self(Box::new(Parts { status, details, header: None }))
+        Self(Box::new(Parts { status, details, headers: Vec::new() }))
     }
 
     /// Sets the list of the request's faults.
@@ -142,10 +159,10 @@ impl Failure {
         self
     }
 
-    /// Sets a header that tells the client what would be accepted, such as `Allow`.
+    /// Adds a header that tells the client what would be accepted, such as `Allow`.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.0.header = Some((name, value));
+        self.0.headers.push((name, value));
         self
     }
 
@@ -156,14 +173,14 @@ impl Failure {
 
     /// Builds the response. `id` is the id of the request.
     pub fn into_response_for(self, id: &str) -> Response<Body> {
-        let Parts { status, mut details, header } = *self.0;
+        let Parts { status, mut details, headers: more } = *self.0;
         id.clone_into(&mut details.instance);
         let body = serde_json::to_vec(&details).expect("problem details are plain JSON");
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        headers.extend(header);
+        headers.extend(more);
         if status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
         }

@@ -6,6 +6,15 @@ use axum::http::{HeaderMap, HeaderValue};
 use super::answer::HostProblem;
 use super::details::Failure;
 
+/// The media type of JSON.
+pub const JSON: &str = "application/json";
+/// The media type of plain text.
+pub const TEXT: &str = "text/plain";
+/// The media type of a form that is written like a query.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+/// The media type of a form in parts.
+pub const MULTIPART: &str = "multipart/form-data";
+
 /// The media type that a request declares for its body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Declared<'a> {
@@ -44,6 +53,14 @@ impl Declared<'_> {
         matches!(self, Self::One(essence) if essence.eq_ignore_ascii_case(media_type))
     }
 
+    /// Returns whether the declared media type is within a range, such as `image/*`, that has no capital letters.
+    pub fn is_within(self, range: &str) -> bool {
+        let (Self::One(essence), Some((kind, subtype))) = (self, range.split_once('/')) else { return false };
+        let Some((declared, declared_subtype)) = essence.split_once('/') else { return false };
+        let fits = |wanted: &str, found: &str| wanted == "*" || found.eq_ignore_ascii_case(wanted);
+        fits(kind, declared) && fits(subtype, declared_subtype)
+    }
+
     /// Returns whether the declared media type is JSON: `application/json`, or a type with the structured syntax suffix `+json` (RFC
     /// 6839).
     pub fn is_json(self) -> bool {
@@ -54,8 +71,18 @@ impl Declared<'_> {
             let (name, suffix) = subtype.split_at_checked(subtype.len().saturating_sub(SUFFIX.len()))?;
             (!name.is_empty() && suffix.eq_ignore_ascii_case(SUFFIX)).then_some(())
         };
-        essence.eq_ignore_ascii_case("application/json") || has_suffix().is_some()
+        essence.eq_ignore_ascii_case(JSON) || has_suffix().is_some()
     }
+}
+
+/// Whether a `Content-Type` declares no charset, or one that is read as UTF-8.
+pub fn is_utf8(headers: &HeaderMap) -> bool {
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let charset = text.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))
+    });
+    charset.is_none_or(|name| ["utf-8", "utf8", "us-ascii"].iter().any(|known| name.eq_ignore_ascii_case(known)))
 }
 
 /// Refuses a body with a content coding, such as compression.

@@ -1,15 +1,17 @@
 //! Binds one route: it gives each parameter a part of the request, and each error case a status.
 
+mod request;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ::http::StatusCode;
 
-use super::{BoundBody, ErrorMapping, Parameter, ParameterSource, ResultMapping, Route};
+use super::{ErrorMapping, ResultMapping, Route};
 use crate::graph::{AppGraph, FoundFunction, FunctionNotFound, is_handler};
-use watertight_component::shape::{Field, Function, Type};
-use watertight_json::{Codec, ObjectCodec, Unsupported};
-use watertight_model::config::{BodyBinding, PartialRoute, RouteConfig};
+use watertight_component::shape::Type;
+use watertight_json::{Codec, Unsupported};
+use watertight_model::config::{PartialRoute, RouteConfig};
 use watertight_model::ids::{FunctionPath, InterfaceName};
 use watertight_model::problem::{Code, Problem, list_names};
 
@@ -24,7 +26,8 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
     let mut binder = Binder { route, found, problems };
     let parameters = binder.parameters();
     let answer = binder.answer();
-    let body = binder.body(&parameters);
+    let body = binder.body();
+    let absent_body = binder.absent_body();
     if binder.problems.len() > before {
         return None;
     }
@@ -34,7 +37,7 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
         module: path.module.clone(),
         interface: found.interface.clone(),
         function: path.function.clone(),
-        absent_body: absent_body(route, found.function, &parameters),
+        absent_body,
         parameters,
         body: body?,
         unknown_input: route.unknown_input,
@@ -42,35 +45,13 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
     })
 }
 
-/// Returns the JSON document that stands for an absent body: an empty object if all fields are options, `null` if the body itself is an
-/// option. `None` if the body is required.
-fn absent_body(route: &RouteConfig, function: &Function, parameters: &[Parameter]) -> Option<&'static [u8]> {
-    const OBJECT: &[u8] = b"{}";
-    let is_option = |field: &Field| matches!(field.ty, Type::Option(_));
-    match &route.body.as_ref()?.value {
-        BodyBinding::Spread => {
-            let in_body = |parameter: &&Parameter| matches!(parameter.source, ParameterSource::Body(_));
-            parameters
-                .iter()
-                .filter(in_body)
-                .all(|parameter| parameter.codec.absent_value().is_some())
-                .then_some(OBJECT)
-        }
-        BodyBinding::Parameter(name) => match &function.parameters.iter().find(|field| *field.name == **name)?.ty {
-            Type::Option(_) => Some(b"null"),
-            Type::Record(record) => record.body.iter().all(is_option).then_some(OBJECT),
-            _ => None,
-        },
-    }
-}
-
 /// Checks a route that has faults of its own, as far as those faults allow it.
 pub(super) fn check(partial: &PartialRoute, graph: &AppGraph, problems: &mut Vec<Problem>) {
     let Some(found) = find(&partial.route, graph, problems) else { return };
     let mut binder = Binder { route: &partial.route, found, problems };
     if partial.bindings {
-        let parameters = binder.parameters();
-        binder.body(&parameters);
+        binder.parameters();
+        binder.body();
     }
     if partial.errors {
         binder.answer();
@@ -171,125 +152,6 @@ impl Binder<'_> {
                         Some("route to a function of plain values: this one is for other modules".to_owned());
                 }
                 None
-            }
-        }
-    }
-
-    /// Gives each parameter of the function a part of the request, and reports bindings that name no parameter.
-    fn parameters(&mut self) -> Vec<Parameter> {
-        let function: &Function = self.found.function;
-        let route = self.route;
-        let has = |name: &str| function.parameters.iter().any(|parameter| &*parameter.name == name);
-        let has_in_any_case = |name: &&str| function.parameters.iter().any(|p| p.name.eq_ignore_ascii_case(name));
-        let known = list_names(function.parameters.iter().map(|parameter| &parameter.name));
-        let mut unknown: Vec<(String, u32)> = Vec::new();
-        let in_path = route.path.value.parameters().filter(|name| !has_in_any_case(name));
-        unknown.extend(in_path.map(|name| (name.to_owned(), route.path.line)));
-        unknown.extend(route.headers.iter().filter(|(name, _)| !has(name)).map(|(n, at)| (n.clone(), at.line)));
-        if let Some(body) = &route.body
-            && let BodyBinding::Parameter(name) = &body.value
-            && !has(name)
-        {
-            unknown.push((name.clone(), body.line));
-        }
-        for (name, line) in unknown {
-            let message = format!("the function has no parameter `{name}`; it has {known}");
-            self.report(Code::BadBinding, message, line).help =
-                Some(format!("bind an existing parameter instead of `{name}`"));
-        }
-        let bound = |name: &str| route.path.value.parameter_index(name).is_some() || route.headers.contains_key(name);
-        if let Some(body) = &route.body
-            && body.value == BodyBinding::Spread
-            && function.parameters.iter().all(|parameter| bound(&parameter.name))
-        {
-            let message = "`body = \"*\"` has no parameter to fill: the path and headers already bind all of them";
-            self.report(Code::BadBinding, message.to_owned(), body.line).help = Some("leave `body` out".to_owned());
-        }
-        let mut spread = 0;
-        function.parameters.iter().filter_map(|parameter| self.parameter(parameter, &mut spread)).collect()
-    }
-
-    fn parameter(&mut self, parameter: &Field, spread: &mut usize) -> Option<Parameter> {
-        let is_spread = self.route.body.as_ref().is_some_and(|body| body.value == BodyBinding::Spread);
-        let source = self.source(&parameter.name, spread);
-        let codec = match source {
-            ParameterSource::Body(_) if is_spread => {
-                self.carried(Codec::of_field(&parameter.name, &parameter.ty, self.route.json))?
-            }
-            _ => self.codec(&parameter.name, &parameter.ty)?,
-        };
-        if !matches!(source, ParameterSource::Body(_)) && !codec.accepts_text() {
-            let (message, help) = match &source {
-                ParameterSource::Query(_) => (
-                    format!(
-                        "nothing binds parameter `{}`: its type is not a plain value, so a query field can't hold it",
-                        parameter.name
-                    ),
-                    if self.route.method.takes_body() {
-                        format!("write `body = \"{}\"`, or `body = \"*\"`", parameter.name)
-                    } else {
-                        let (method, name) = (&self.route.method, &parameter.name);
-                        format!("a {method} request has no body to take `{name}` from: use another method")
-                    },
-                ),
-                _ => (
-                    format!("parameter `{}` is bound to text, but its type is not a plain value", parameter.name),
-                    "only numbers, booleans, characters, strings, enums and options of those are read from a path, \
-                     a query or a header"
-                        .to_owned(),
-                ),
-            };
-            self.report(Code::BadBinding, message, self.route.line).help = Some(help);
-            return None;
-        }
-        Some(Parameter { name: parameter.name.clone(), source, codec })
-    }
-
-    fn source(&self, name: &str, spread: &mut usize) -> ParameterSource {
-        if let Some(place) = self.route.path.value.parameter_index(name) {
-            return ParameterSource::Path(place);
-        }
-        if let Some(header) = self.route.headers.get(name) {
-            return ParameterSource::Header(header.value.clone());
-        }
-        match self.route.body.as_ref().map(|body| &body.value) {
-            Some(BodyBinding::Parameter(bound)) if bound == name => ParameterSource::Body(0),
-            Some(BodyBinding::Spread) => {
-                *spread += 1;
-                ParameterSource::Body(*spread - 1)
-            }
-            _ => ParameterSource::Query(self.route.json.case.spell(name)),
-        }
-    }
-
-    fn body(&mut self, parameters: &[Parameter]) -> Option<BoundBody> {
-        match self.route.body.as_ref().map(|body| &body.value) {
-            None => Some(BoundBody::Unbound),
-            Some(BodyBinding::Parameter(_)) => Some(BoundBody::Parameter),
-            Some(BodyBinding::Spread) => {
-                let is_field = |name: &Arc<str>| {
-                    parameters.iter().any(|p| p.name == *name && matches!(p.source, ParameterSource::Body(_)))
-                };
-                let fields: Vec<(&str, &Type)> = self
-                    .found
-                    .function
-                    .parameters
-                    .iter()
-                    .filter(|field| is_field(&field.name))
-                    .map(|field| (&*field.name, &field.ty))
-                    .collect();
-                match ObjectCodec::with_style(&fields, self.route.json) {
-                    Ok(codec) => Some(BoundBody::Spread(codec)),
-                    Err(parts) => {
-                        // Each field's faults were reported when the field was prepared alone. Only faults between
-                        // fields, such as equal names, are new here.
-                        for Unsupported { reason, path } in parts.into_iter().filter(|part| part.path.is_empty()) {
-                            let message = format!("the body can't be spread over the parameters: {reason}");
-                            self.report(Code::UnsupportedType, message, self.route.call.line).type_path = Some(path);
-                        }
-                        None
-                    }
-                }
             }
         }
     }

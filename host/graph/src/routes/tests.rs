@@ -13,7 +13,6 @@ fn route(method: Method, path: &str) -> Route {
         body: BoundBody::Unbound,
         absent_body: None,
         unknown_input: UnknownInput::default(),
-        json: watertight_model::config::JsonStyle::default(),
         answer: ResultMapping { status: StatusCode::OK, value: None, errors: None },
     }
 }

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use ::http::{HeaderName, StatusCode};
+use ::http::StatusCode;
 
+use super::binding::{Bindings, BodyBinding, read_bindings, read_body};
 use super::json::JsonStyle;
 use super::middleware::{MiddlewareConfig, read_middleware};
 use super::modules::DeclaredModules;
@@ -67,15 +68,6 @@ impl Default for UnknownInput {
     }
 }
 
-/// The meaning of a request's JSON body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum BodyBinding {
-    /// `body = "draft"`: the whole body is the value of this parameter.
-    Parameter(String),
-    /// `body = "*"`: the body is an object. Its fields are the parameters that neither path nor headers bind.
-    Spread,
-}
-
 /// The table `[[route]]`: one route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteConfig {
@@ -89,10 +81,10 @@ pub struct RouteConfig {
     pub path: LocatedValue<PathTemplate>,
     /// The function that answers requests of this route.
     pub call: LocatedValue<FunctionPath>,
-    /// The meaning of a request's JSON body. `None` means that the route takes no body.
+    /// The meaning of a request's body. `None` means that the route takes no body.
     pub body: Option<LocatedValue<BodyBinding>>,
-    /// The parameters that are read from headers: the name of the parameter in WIT's spelling, and its header.
-    pub headers: BTreeMap<String, LocatedValue<HeaderName>>,
+    /// The parameters that the tables `headers`, `query`, `cookies`, `constants` and `request` bind.
+    pub bindings: Bindings,
     /// The status of a success. Default: 200.
     pub status: StatusCode,
     /// The status of each error case, by the name of the case in WIT's spelling.
@@ -111,22 +103,6 @@ pub(super) struct RouteDefaults {
     /// The manifest's table `[json]`.
     pub(super) json: JsonStyle,
 }
-
-/// Headers that a route can't bind: HTTP or the host consumes or changes them before a module could read them.
-const OWNED_BY_HTTP: [&str; 12] = [
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// The routes, mounts and middlewares of the route files that were read so far.
 #[derive(Default)]
@@ -219,11 +195,8 @@ fn read_route(
     let method = table.required("method").and_then(|value| value.parse::<Method>());
     let path = table.required("path").and_then(|value| read_path(&value));
     let body = table.optional("body").and_then(|value| read_body(&value, method.as_deref().copied()));
-    let (headers, _) = named(table.optional("headers"), "a parameter", read_header);
-    if let Some(path) = &path {
-        report_bound_twice(table, path, body.as_ref(), &headers);
-    }
-    let bindings = source.reported() == before;
+    let bindings = read_bindings(table, path.as_ref().map(|path| &path.value), body.as_ref());
+    let bindings_known = source.reported() == before;
     if let (Some(method), Some(path)) = (&method, &path) {
         claims.add(method.value, path, source);
     }
@@ -242,13 +215,13 @@ fn read_route(
         path: path.unwrap_or_else(root),
         call: call?,
         body,
-        headers,
+        bindings,
         status: status.map_or(StatusCode::OK, |status| status.value),
         errors,
         unknown_input: defaults.unknown_input,
         json: JsonStyle::read(table, defaults.json),
     };
-    Some(PartialRoute { route, bindings, errors: errors_known })
+    Some(PartialRoute { route, bindings: bindings_known, errors: errors_known })
 }
 
 fn read_path(value: &Value<'_>) -> Option<LocatedValue<PathTemplate>> {
@@ -265,35 +238,6 @@ fn read_path(value: &Value<'_>) -> Option<LocatedValue<PathTemplate>> {
 fn read_call(value: &Value<'_>, declared: &DeclaredModules) -> Option<LocatedValue<FunctionPath>> {
     let call = value.parse::<FunctionPath>()?;
     declared.check(value, &call.module).then_some(call)
-}
-
-fn read_body(value: &Value<'_>, method: Option<Method>) -> Option<LocatedValue<BodyBinding>> {
-    let text = value.string()?;
-    if let Some(method) = method.filter(|method| !method.takes_body()) {
-        value.report(Problem::new(Code::BadBinding, format!("a {method} request has no body to bind")));
-        return None;
-    }
-    if text == "*" {
-        return Some(value.at(BodyBinding::Spread));
-    }
-    if is_wit_name(text) {
-        return Some(value.at(BodyBinding::Parameter(text.to_owned())));
-    }
-    value.refuse(format_args!("`{text}` is neither a parameter name in WIT's spelling nor `*`"));
-    None
-}
-
-fn read_header(value: &Value<'_>) -> Option<LocatedValue<HeaderName>> {
-    let text = value.string()?;
-    let Ok(name) = text.parse::<HeaderName>() else {
-        value.refuse(format_args!("`{text}` is not the name of a header"));
-        return None;
-    };
-    if OWNED_BY_HTTP.contains(&name.as_str()) {
-        value.refuse(format_args!("the header `{text}` is reserved for HTTP and can't be bound to a parameter"));
-        return None;
-    }
-    Some(value.at(name))
 }
 
 /// Statuses that mean nothing without the header `Location` (RFC 9110, section 15.4), which answers of routes can't carry.
@@ -338,32 +282,6 @@ fn named<'a, T>(
     let entries = value.and_then(|value| value.table(Table::entries)).unwrap_or_default();
     let named = entries.into_iter().filter_map(entry).collect();
     (named, all_are_names)
-}
-
-/// Reports parameters that are bound by more than one of path, headers and body.
-fn report_bound_twice(
-    table: &Table<'_>,
-    path: &PathTemplate,
-    body: Option<&LocatedValue<BodyBinding>>,
-    headers: &BTreeMap<String, LocatedValue<HeaderName>>,
-) {
-    let twice = |line: u32, name: &str, places: &str| {
-        let message = format!("the parameter `{name}` is bound twice: by {places}");
-        table.report(line, Problem::new(Code::BadBinding, message));
-    };
-    for name in path.parameters() {
-        if let Some((_, header)) = headers.iter().find(|(header, _)| header.eq_ignore_ascii_case(name)) {
-            twice(header.line, name, "the path and a header");
-        }
-    }
-    if let Some(LocatedValue { value: BodyBinding::Parameter(name), line }) = body {
-        if path.parameter_index(name).is_some() {
-            twice(*line, name, "the path and the body");
-        }
-        if headers.contains_key(name) {
-            twice(*line, name, "a header and the body");
-        }
-    }
 }
 
 /// The requests that the routes of all files match. Two templates conflict if and only if their texts for the router are equal.

@@ -292,6 +292,15 @@ impl<'a> Value<'a> {
         inside
     }
 
+    /// Returns the value as JSON. Reports a date or time, an infinity or a NaN, which JSON doesn't have, and returns `None`.
+    pub fn to_json(&self) -> Option<String> {
+        let json = to_json(self.tree);
+        if json.is_none() {
+            self.refuse("dates, infinities and NaN are no values here: write a text");
+        }
+        json
+    }
+
     fn wrong_type<T>(&self, expected: &str) -> Option<T> {
         let found = match self.tree {
             DeValue::String(_) => "a string",
@@ -306,4 +315,29 @@ impl<'a> Value<'a> {
         self.report(problem.expected(expected, found));
         None
     }
+}
+
+fn to_json(value: &DeValue<'_>) -> Option<String> {
+    Some(match value {
+        DeValue::String(text) => serde_json::Value::from(&**text).to_string(),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).ok()?.to_string(),
+        DeValue::Float(number) => {
+            let number: f64 = number.as_str().parse().ok()?;
+            serde_json::Number::from_f64(number)?.to_string()
+        }
+        DeValue::Boolean(value) => value.to_string(),
+        DeValue::Datetime(_) => return None,
+        DeValue::Array(items) => {
+            let items: Option<Vec<String>> = items.iter().map(|item| to_json(item.get_ref())).collect();
+            format!("[{}]", items?.join(","))
+        }
+        DeValue::Table(table) => {
+            let entry = |(key, value): (&Spanned<Cow<'_, str>>, &Spanned<DeValue<'_>>)| {
+                let key = serde_json::Value::from(&**key.get_ref());
+                Some(format!("{key}:{}", to_json(value.get_ref())?))
+            };
+            let entries: Option<Vec<String>> = table.iter().map(entry).collect();
+            format!("{{{}}}", entries?.join(","))
+        }
+    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ::http::StatusCode;
+use ::http::{HeaderName, StatusCode};
 
 use super::*;
 use crate::config::capability::Declarations;
@@ -154,14 +154,24 @@ fn routes_are_read() {
     assert!(first.file.ends_with("routes/a.toml"));
     assert_eq!((first.line, first.method, first.path.as_str()), (1, Method::Post, "/greetings/{greeting_id}"));
     assert_eq!((first.call.to_string().as_str(), first.call.line), ("alpha/alpha.place-greeting", 4));
-    assert_eq!(first.body, Some(LocatedValue { value: BodyBinding::Parameter("draft".to_owned()), line: 5 }));
-    assert_eq!(first.headers["idempotency-key"].as_str(), "idempotency-key");
+    assert_eq!(
+        first.body,
+        Some(LocatedValue {
+            value: BodyBinding {
+                format: BodyFormat::Json,
+                target: BodyTarget::Parameter("draft".to_owned()),
+                types: vec![]
+            },
+            line: 5
+        })
+    );
+    assert_eq!(first.bindings["idempotency-key"].value, Binding::Header(HeaderName::from_static("idempotency-key")));
     let errors: Vec<(&str, u16, u32)> =
         first.errors.iter().map(|(case, status)| (case.as_str(), status.as_u16(), status.line)).collect();
     assert_eq!((first.status, errors), (StatusCode::CREATED, vec![("not-found", 404, 8), ("storage", 500, 8)]));
 
     assert_eq!((second.line, second.method, second.status), (10, Method::Get, StatusCode::OK));
-    assert_eq!((&second.body, second.headers.len(), second.errors["storage"].line), (&None, 0, 15));
+    assert_eq!((&second.body, second.bindings.len(), second.errors["storage"].line), (&None, 0, 15));
 }
 
 #[test]
