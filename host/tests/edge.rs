@@ -44,7 +44,7 @@ async fn head_has_get_s_headers_and_no_body() {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_watertight"));
     let host = Host::with_program(program);
     let runtime = tokio::task::block_in_place(|| application::start(checked, &state, &host)).unwrap();
-    let edge = DataListener::new(runtime.into(), limits);
+    let edge = DataListener::new(runtime.into(), limits, folder.path().join("state"));
     let second = Duration::from_secs(1);
     let bounds = ListenerLimits {
         streams: 256,

@@ -187,7 +187,7 @@ impl Serving {
         let (stop, stopped) = watch::channel(false);
         let (stop_admin, admin_stopped) = watch::channel(false);
         let admin = AdminApi::new(control.clone(), token, self.log.clone());
-        let edge = DataListener::new(runtime.clone(), config.http);
+        let edge = DataListener::new(runtime.clone(), config.http, config.state.clone());
         probe.answers.set(admin.clone());
         let info = HostInfo {
             process: std::process::id(),

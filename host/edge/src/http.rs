@@ -17,6 +17,7 @@ pub mod panics;
 mod parameters;
 pub mod server;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -28,7 +29,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Val;
 
 use watertight_disk::failpoint::panic_point;
-use watertight_graph::routes::RouteMatch;
+use watertight_graph::routes::{BoundBody, BoundForm, RouteMatch};
 use watertight_model::config::HttpLimits;
 use watertight_runtime::runtime::{Generation, InFlight, Runtime};
 use watertight_store::{CallContext, RequestInfo, RequestNotes};
@@ -39,6 +40,7 @@ use context::{Origin, RequestContext};
 use details::Failure;
 use middleware::Passage;
 use mount::HandledRequest;
+use parameters::ReadBody;
 use server::{Connection, CountedResponse, PermitShare, RequestBody};
 
 pub use context::{drop_body, request_id};
@@ -51,6 +53,9 @@ pub static TRACEPARENT: header::HeaderName = header::HeaderName::from_static("tr
 static TRACESTATE: header::HeaderName = header::HeaderName::from_static("tracestate");
 /// The response header that carries the number of the generation that answered.
 pub static GENERATION: header::HeaderName = header::HeaderName::from_static("watertight-generation");
+
+/// The size of a list of bytes, in bytes, from which on making its value would hold up other requests.
+const LONG_LIST: u64 = 256 << 10;
 
 /// The right of one request to be in flight on the data listener. Dropping this value lets another request take its place.
 struct InFlightPermit {
@@ -97,13 +102,34 @@ pub struct DataListener {
     runtime: Arc<Runtime>,
     limits: HttpLimits,
     in_flight: Arc<Semaphore>,
+    /// The room for bytes that functions get as lists, in KiB.
+    list_room: Arc<Semaphore>,
+    /// The folder for what large uploads have sent.
+    uploads: PathBuf,
 }
 
+/// The maximum size of all lists of bytes that requests give to running calls, in KiB. As values of Wasmtime they take 32 times as much
+/// memory. Further uploads wait.
+const LIST_ROOM: u32 = 64 << 10;
+
 impl DataListener {
-    /// Creates the listener's state for the application that `runtime` runs. `limits` bounds the requests in flight.
-    pub fn new(runtime: Arc<Runtime>, limits: HttpLimits) -> Arc<Self> {
+    /// Creates the listener's state for the application that `runtime` runs. `limits` bounds the requests in flight. Large uploads wait in
+    /// unnamed files in the folder `uploads`.
+    pub fn new(runtime: Arc<Runtime>, limits: HttpLimits, uploads: PathBuf) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight as usize));
-        Arc::new(Self { runtime, limits, in_flight })
+        let list_room = Arc::new(Semaphore::new(LIST_ROOM as usize));
+        Arc::new(Self { runtime, limits, in_flight, list_room, uploads })
+    }
+
+    /// Waits for room for `bytes` of lists, until `deadline`. A list larger than all room waits for all of it.
+    async fn acquire_list_room(&self, bytes: u64, deadline: Instant) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+        let room = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(LIST_ROOM);
+        if room == 0 {
+            return Ok(None);
+        }
+        let acquired = self.list_room.clone().acquire_many_owned(room);
+        let acquired = tokio::time::timeout_at(deadline.into(), acquired).await.map_err(|_| HostProblem::Overloaded)?;
+        Ok(acquired.ok())
     }
 
     /// Waits until every request in flight has ended, including requests whose client has disconnected. Returns whether that happened
@@ -229,16 +255,26 @@ impl DataListener {
         panic_point("http::answer");
         let target = generation.route_target(index);
         let deadline = origin.arrival + generation.time(target);
-        let body = parameters::read_body(route, &head.headers, body, generation.body_limit(target), deadline);
+        let limit = match &route.body {
+            BoundBody::Raw(_) | BoundBody::Form(BoundForm { is_multipart: true, .. }) => {
+                generation.upload_limit(target)
+            }
+            _ => generation.body_limit(target),
+        };
+        let body = parameters::read_body(route, &head.headers, body, limit, deadline, &self.uploads);
         // A client that sends its body slowly must not keep a retired generation alive.
         let body = generation.run_until_cut_off(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));
         if body.as_ref().is_err_and(|failure| failure.status() == StatusCode::PAYLOAD_TOO_LARGE) {
             generation.report_large_body(target, &origin.id, &origin.trace);
         }
-        let body = body?;
+        let mut body = body?;
+        let list_bytes = body.as_ref().map_or(0, ReadBody::list_bytes);
+        let list_room = self.acquire_list_room(list_bytes, deadline).await?;
         // The permit is taken only after the body has arrived: a client that sends slowly must not occupy one.
         let permit = self.acquire_permit(&connection, entry).ok_or(HostProblem::Overloaded)?;
-        let values = parameters::decode(route, &path, &head, body.as_ref())?;
+        let mut decode = || parameters::decode(route, &path, &head, body.as_mut());
+        let values = if list_bytes > LONG_LIST { tokio::task::block_in_place(decode)? } else { decode()? };
+        drop(body);
         let line = RequestInfo {
             method: route.method.as_str(),
             route: route.path.clone(),
@@ -249,7 +285,8 @@ impl DataListener {
         let call_context =
             CallContext::within_trace(origin.id.clone(), deadline, CallOrigin::Route, origin.trace.clone());
         let call_context = call_context.with_request(notes.clone());
-        let (result, _permit) = call::detached(generation.clone(), target, values, call_context, permit).await;
+        let (result, _permit) =
+            call::detached(generation.clone(), target, values, call_context, (permit, list_room)).await;
         let limit = generation.result_limit(target);
         let write = |result: Option<Val>| {
             answer::from_result(route, result.as_ref(), limit).unwrap_or_else(|error| {

@@ -186,6 +186,11 @@ impl Generation {
         self.compartments[target.compartment].limits().body
     }
 
+    /// Returns the largest upload in a request for `target`, in bytes.
+    pub fn upload_limit(&self, target: Target) -> u64 {
+        self.compartments[target.compartment].limits().upload
+    }
+
     /// Counts and logs that the body of a request for `target` exceeded its limit.
     pub fn report_large_body(&self, target: Target, request: &str, trace: &Trace) {
         self.compartments[target.compartment].report_large_body(target.function, request, trace);

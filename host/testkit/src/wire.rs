@@ -88,6 +88,11 @@ impl Connection {
         self.stream.write_all(bytes)
     }
 
+    /// Ends the client's side of the connection. The answer can still be read.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.stream.shutdown(std::net::Shutdown::Write)
+    }
+
     /// Reads the next complete answer.
     pub fn answer(&mut self) -> io::Result<Answer> {
         loop {

@@ -23,7 +23,7 @@ struct Case {
     request: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
-    /// The body. `\xNN` is a byte, and `\r` and `\n` are line ends.
+    /// The body. `\xNN` is a byte. The lines of a form in parts end as HTTP wants it.
     #[serde(default)]
     body: String,
     status: u16,
@@ -57,7 +57,9 @@ impl Case {
     fn ask(&self, host: &Host) -> Answer {
         let (method, path) = self.request.split_once(' ').unwrap();
         let headers: Vec<(&str, &str)> = self.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-        wire::once(host.listen(), &wire::request(method, path, &headers, &bytes(&self.body))).unwrap()
+        let is_form = self.headers.values().any(|value| value.to_lowercase().starts_with("multipart/"));
+        let body = if is_form { self.body.replace('\n', "\r\n") } else { self.body.clone() };
+        wire::once(host.listen(), &wire::request(method, path, &headers, &bytes(&body))).unwrap()
     }
 
     /// Lists what is wrong with the answer.

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
 mod cases;
+mod refusals;
+mod uploads;
 
 use std::path::PathBuf;
 

@@ -77,7 +77,11 @@ impl Declared<'_> {
 
 /// Whether a `Content-Type` declares no charset, or one that is read as UTF-8.
 pub fn is_utf8(headers: &HeaderMap) -> bool {
-    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    is_utf8_type(headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default())
+}
+
+/// Whether a media type with its parameters declares no charset, or one that is read as UTF-8.
+pub fn is_utf8_type(text: &str) -> bool {
     let charset = text.split(';').skip(1).find_map(|parameter| {
         let (name, value) = parameter.split_once('=')?;
         name.trim().eq_ignore_ascii_case("charset").then(|| value.trim().trim_matches('"'))

@@ -2,6 +2,8 @@
 
 mod body;
 mod fields;
+mod parts;
+mod upload;
 
 use std::borrow::Cow;
 
@@ -18,7 +20,8 @@ use watertight_model::config::{RequestPart, UnknownInput};
 
 pub(super) use body::{ReadBody, read_body};
 
-use fields::{GivenFields, Place};
+use body::Content;
+use fields::GivenFields;
 
 /// The byte order mark of UTF-8, which a sender may put before JSON (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -32,11 +35,11 @@ pub(super) fn decode(
     route: &Route,
     path: &[&str],
     head: &Parts,
-    body: Option<&ReadBody>,
+    body: Option<&mut ReadBody>,
 ) -> Result<Vec<Val>, HostProblem> {
     let mut faults = Vec::new();
     let query = fields::of_query(route, head.uri.query().unwrap_or_default(), &mut faults);
-    let mut from_body = body_values(route, body.map_or(&[], |body| body), &mut faults);
+    let mut from_body = body.map_or_else(Vec::new, |body| body_values(route, body, &mut faults));
     let mut values = Vec::with_capacity(route.parameters.len());
     for parameter in &route.parameters {
         let value = match &parameter.source {
@@ -115,7 +118,15 @@ fn request_value(part: RequestPart, codec: &Codec, route: &Route, head: &Parts) 
 }
 
 /// Decodes the body into values: one value if the route binds the whole body, or one value for each field that it binds.
-fn body_values(route: &Route, body: &[u8], faults: &mut Vec<RequestFault>) -> Vec<Val> {
+fn body_values(route: &Route, body: &mut ReadBody, faults: &mut Vec<RequestFault>) -> Vec<Val> {
+    let body = match &mut body.content {
+        Content::Document(bytes) => &bytes[..],
+        Content::Raw(spool) => return parts::bytes(spool, faults).into_iter().collect(),
+        Content::Parts(parts) => {
+            let BoundBody::Form(form) = &route.body else { return Vec::new() };
+            return parts::values(form, parts, route.unknown_input, faults);
+        }
+    };
     let without_mark = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let unknown = match route.unknown_input {
         UnknownInput::Refuse => UnknownFields::Refused,
@@ -125,7 +136,8 @@ fn body_values(route: &Route, body: &[u8], faults: &mut Vec<RequestFault>) -> Ve
         BoundBody::Unbound => return Vec::new(),
         BoundBody::Parameter(codec) => codec.decode_with(without_mark, unknown).map(|value| vec![value]),
         BoundBody::Spread(fields) => fields.decode_with(without_mark, unknown),
-        BoundBody::Raw(_) => return vec![Val::List(body.iter().copied().map(Val::U8).collect())],
+        // No body: its bytes would be a `Content::Raw`.
+        BoundBody::Raw(_) => return vec![Val::List(Vec::new())],
         BoundBody::Text => match std::str::from_utf8(without_mark) {
             Ok(text) => return vec![Val::String(text.to_owned())],
             Err(_) => {
@@ -138,12 +150,8 @@ fn body_values(route: &Route, body: &[u8], faults: &mut Vec<RequestFault>) -> Ve
                 faults.push(RequestFault::body("", "it is not UTF-8"));
                 return Vec::new();
             };
-            let given = GivenFields::of(text, Place::Form, &form.fields, route.unknown_input, faults);
-            return if form.is_spread {
-                given.values(&form.fields, faults)
-            } else {
-                given.record(&form.fields, faults).into_iter().collect()
-            };
+            let given = GivenFields::of(text, &form.fields, route.unknown_input, faults);
+            return given.bound(form, faults);
         }
     };
     decoded.unwrap_or_else(|violations| {

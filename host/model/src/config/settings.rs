@@ -113,6 +113,9 @@ pub struct Limits {
     /// Greatest size in bytes of a request's body for a function of the compartment. A larger body is answered with status 413. Default: 1
     /// MiB, which is far above any form and far below an upload.
     pub body: u64,
+    /// Greatest size in bytes of a request's body that a route takes as raw bytes or as a form in parts, in place of `body`. A larger one is
+    /// answered with status 413. Default: 32 MiB, a few photographs. Beyond 256 KiB, bytes wait in a file until the call begins.
+    pub upload: u64,
     /// Greatest size in bytes of the result that a call returns out of the compartment. Protects the host's memory, where a value takes up
     /// to 40 times its size in a guest. Default: 16 MiB, which is far above one page of a list that clients read page by page.
     pub result: u64,
@@ -215,6 +218,7 @@ impl Default for Limits {
             calls: 256,
             queue: 1024,
             body: MIB,
+            upload: 32 * MIB,
             result: 16 * MIB,
             cpu: Duration::from_secs(10),
             transfer: 64 * MIB,
@@ -248,6 +252,7 @@ impl Limits {
             calls: table.count("calls", Self::CALLS, base.calls),
             queue: table.count("queue", Self::QUEUE, base.queue),
             body: table.size("body", Self::BODY, base.body),
+            upload: table.size("upload", Self::BODY, base.upload),
             result: table.size("result", Self::RESULT, base.result),
             cpu: table.duration("cpu", Self::CPU, base.cpu),
             transfer: table.size("transfer", Self::TRANSFER, base.transfer),
@@ -266,7 +271,8 @@ impl Limits {
 
     /// Returns each limit with its key in a compartment's table, and its value in the manifest's notation.
     pub fn entries(&self) -> Vec<(&'static str, String)> {
-        let Self { memory, request, calls, queue, body, result, cpu, transfer, handles, log, sql, stream } = *self;
+        let Self { memory, request, calls, queue, body, upload, result, cpu, transfer, handles, log, sql, stream } =
+            *self;
         let SqlLimits { rows, bytes, time, size } = sql;
         let StreamLimits { idle, total } = stream;
         vec![
@@ -275,6 +281,7 @@ impl Limits {
             ("limits.calls", calls.to_string()),
             ("limits.queue", queue.to_string()),
             ("limits.body", show_size(body)),
+            ("limits.upload", show_size(upload)),
             ("limits.result", show_size(result)),
             ("limits.cpu", show_duration(cpu)),
             ("limits.transfer", show_size(transfer)),

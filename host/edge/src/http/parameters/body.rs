@@ -1,5 +1,6 @@
 //! Reads the body of a request, of the media type and up to the size that its route takes.
 
+use std::path::Path;
 use std::time::Instant;
 
 use axum::body::Bytes;
@@ -11,7 +12,8 @@ use super::super::answer::HostProblem;
 use super::super::details::{Failure, RequestFault};
 use super::super::media::{self, Declared};
 use super::super::server::{BodyError, HeldBytes, RequestBody};
-use watertight_graph::routes::{BoundBody, Route};
+use super::upload::{Part, Spool, Upload};
+use watertight_graph::routes::{BoundBody, BoundForm, Route};
 use watertight_model::config::{Method, UnknownInput};
 
 /// The header that lists the media types that a resource takes with PATCH (RFC 5789, section 3.1).
@@ -19,40 +21,56 @@ static ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// A request body that was read completely. Its bytes count as held in memory for the client until this value is dropped.
 pub(in super::super) struct ReadBody {
-    bytes: Bytes,
+    pub(super) content: Content,
     _held: Option<HeldBytes>,
 }
 
-impl std::ops::Deref for ReadBody {
-    type Target = [u8];
+/// What a body consists of.
+pub(super) enum Content {
+    /// The bytes of a document.
+    Document(Bytes),
+    /// Bytes that a function gets as they are.
+    Raw(Spool),
+    /// The parts of a form.
+    Parts(Vec<Part>),
+}
 
-    fn deref(&self) -> &[u8] {
-        &self.bytes
+impl ReadBody {
+    fn absent(document: &'static [u8]) -> Self {
+        Self { content: Content::Document(Bytes::from_static(document)), _held: None }
+    }
+
+    /// Returns the number of bytes that the function gets as lists of bytes.
+    pub(in super::super) fn list_bytes(&self) -> u64 {
+        match &self.content {
+            Content::Document(_) => 0,
+            Content::Raw(spool) => spool.length(),
+            Content::Parts(parts) => parts.iter().map(|part| part.content.length()).sum(),
+        }
     }
 }
 
-/// Reads the body of a request: a document of at most `limit` bytes that arrives before `deadline`. Returns `None` if the route binds no
-/// body.
+/// Reads the body of a request: at most `limit` bytes that arrive before `deadline`. Large uploads wait in `folder`. Returns `None` if the
+/// route binds no body.
 ///
 /// # Errors
 ///
-/// The body is not of the route's media type, is too large or arrives too late. Or the route binds no body, refuses unknown input, and the request has a body.
+/// The body is not of the route's media type, is too large or arrives too late. Or the route binds no body, refuses unknown input, and the
+/// request has a body.
 pub(in super::super) async fn read_body(
     route: &Route,
     headers: &HeaderMap,
     mut body: RequestBody,
     limit: u64,
     deadline: Instant,
+    folder: &Path,
 ) -> Result<Option<ReadBody>, Failure> {
     let is_empty = body.is_end_stream();
     if matches!(route.body, BoundBody::Unbound) {
         let is_refused = route.unknown_input == UnknownInput::Refuse && !is_empty && has_bytes(body, deadline).await?;
         return if is_refused { Err(invalid(RequestFault::body("", "this route takes no body"))) } else { Ok(None) };
     }
-    let absent = || {
-        let bytes = Bytes::from_static(route.absent_body.unwrap_or_default());
-        Ok(Some(ReadBody { bytes, _held: None }))
-    };
+    let absent = || Ok(Some(ReadBody::absent(route.absent_body.unwrap_or_default())));
     if is_empty {
         return absent();
     }
@@ -66,11 +84,20 @@ pub(in super::super) async fn read_body(
     if body.size_hint().lower() > limit {
         return Err(HostProblem::BodyTooLarge { limit }.into());
     }
+    if matches!(&route.body, BoundBody::Raw(_) | BoundBody::Form(BoundForm { is_multipart: true, .. })) {
+        let reading = read_upload(route, headers, Upload::new(body, limit), folder);
+        let read = tokio::time::timeout_at(deadline.into(), reading).await;
+        return read.unwrap_or_else(|_| Err(HostProblem::BodyTooSlow.into())).map(Some);
+    }
     let limited = Limited::new(&mut body, usize::try_from(limit).unwrap_or(usize::MAX));
     match tokio::time::timeout_at(deadline.into(), limited.collect()).await {
         Ok(Ok(read)) => {
             let bytes = read.to_bytes();
-            if bytes.is_empty() { absent() } else { Ok(Some(ReadBody { bytes, _held: body.held() })) }
+            if bytes.is_empty() {
+                absent()
+            } else {
+                Ok(Some(ReadBody { content: Content::Document(bytes), _held: body.held() }))
+            }
         }
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(HostProblem::BodyTooLarge { limit }.into()),
         Ok(Err(error)) => Err(error.downcast_ref().map_or(HostProblem::BodyCutOff, problem).into()),
@@ -78,8 +105,21 @@ pub(in super::super) async fn read_body(
     }
 }
 
+/// Reads a body that may be large.
+async fn read_upload(route: &Route, headers: &HeaderMap, upload: Upload, folder: &Path) -> Result<ReadBody, Failure> {
+    if let BoundBody::Raw(_) = route.body {
+        let (spool, held) = upload.raw(folder).await?;
+        return Ok(ReadBody { content: Content::Raw(spool), _held: held });
+    }
+    let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let boundary = multer::parse_boundary(text)
+        .map_err(|_| invalid(RequestFault::header(&header::CONTENT_TYPE, "it names no `boundary`")))?;
+    let (parts, held) = upload.parts(&boundary, folder).await?;
+    Ok(ReadBody { content: Content::Parts(parts), _held: held })
+}
+
 /// Returns the problem to report if a body cannot be read.
-fn problem(error: &BodyError) -> HostProblem {
+pub(super) fn problem(error: &BodyError) -> HostProblem {
     match error {
         BodyError::Stalled => HostProblem::BodyTooSlow,
         BodyError::NoRoom(_) => HostProblem::Overloaded,

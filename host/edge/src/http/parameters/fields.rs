@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use wasmtime::component::Val;
 
 use super::RequestFault;
-use watertight_graph::routes::{FieldValue, FormField, ParameterSource, Route};
+use watertight_graph::routes::{BoundForm, FieldValue, FormField, ParameterSource, Route};
 use watertight_model::config::UnknownInput;
 
 /// The maximum number of fields of one query or form.
@@ -14,7 +14,7 @@ const MAX_FIELDS: usize = 64;
 
 /// Where fields stand in a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+enum Place {
     Query,
     Form,
 }
@@ -52,16 +52,15 @@ pub(super) fn of_query<'a>(route: &Route, query: &'a str, faults: &mut Vec<Reque
 }
 
 impl<'a> GivenFields<'a> {
-    /// Parses a text into those of `known` that it gives. Unknown, repeated and malformed fields become faults; a route that ignores
+    /// Parses a form into those of `known` that it gives. Unknown, repeated and malformed fields become faults; a route that ignores
     /// unknown input skips unknown fields.
     pub(super) fn of(
         text: &'a str,
-        place: Place,
         known: &[FormField],
         unknown: UnknownInput,
         faults: &mut Vec<RequestFault>,
     ) -> Self {
-        let mut given = Self { place, fields: Vec::new() };
+        let mut given = Self { place: Place::Form, fields: Vec::new() };
         given.parse(text, |name| known.iter().find(|field| field.name == name), unknown, faults);
         given
     }
@@ -99,6 +98,11 @@ impl<'a> GivenFields<'a> {
         }
     }
 
+    /// Creates the fields of a form from names and texts.
+    pub(super) fn of_form(fields: Vec<(Cow<'a, str>, Cow<'a, str>)>) -> Self {
+        Self { place: Place::Form, fields }
+    }
+
     fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.fields.iter().filter(move |(field, _)| field == name).map(|(_, value)| &**value)
     }
@@ -134,6 +138,15 @@ impl<'a> GivenFields<'a> {
             }
         }
         values
+    }
+
+    /// Returns the values that a form gives: that of the record, or of each parameter. The list is empty or incomplete if there are faults.
+    pub(super) fn bound(&self, form: &BoundForm, faults: &mut Vec<RequestFault>) -> Vec<Val> {
+        if form.is_spread {
+            self.values(&form.fields, faults)
+        } else {
+            self.record(&form.fields, faults).into_iter().collect()
+        }
     }
 
     /// Returns the record of `fields`. Adds the faults of those that have no value, and returns `None` then.

@@ -346,6 +346,16 @@ impl HeldBytes {
         Ok(())
     }
 
+    /// Takes over what `other` counts. Both must be of one connection.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+
+    /// Counts `bytes` of those held as held no more.
+    pub fn shrink(&mut self, bytes: u64) {
+        self.release(bytes.min(self.bytes));
+    }
+
     fn release(&mut self, bytes: u64) {
         self.connection.held.fetch_sub(bytes, Ordering::SeqCst);
         self.connection.listener.held.fetch_sub(bytes, Ordering::Relaxed);

@@ -132,17 +132,20 @@ impl Binder<'_> {
         None
     }
 
+    /// Returns the codec of a type if it is a plain value, which a text can hold.
+    fn plain(&self, ty: &Type) -> Option<Codec> {
+        Codec::with_style("", ty, self.route.json).ok().filter(Codec::accepts_text)
+    }
+
     fn query_field(&mut self, parameter: &Field, name: String) -> Option<FormField> {
         let value = match &parameter.ty {
-            Type::List(item) if **item != Type::U8 => {
-                self.codec(&parameter.name, item).filter(Codec::accepts_text).map(FieldValue::Many)
-            }
-            ty => self.codec(&parameter.name, ty).filter(Codec::accepts_text).map(FieldValue::One),
+            Type::List(item) if **item != Type::U8 => self.plain(item).map(FieldValue::Many),
+            ty => self.plain(ty).map(FieldValue::One),
         };
         if let Some(value) = value {
             return Some(FormField { wit: parameter.name.clone(), name, value });
         }
-        if Codec::of_field(&parameter.name, &parameter.ty, self.route.json).is_ok() {
+        if self.carried(Codec::of_field(&parameter.name, &parameter.ty, self.route.json)).is_some() {
             let name = &parameter.name;
             let message = format!(
                 "nothing binds parameter `{name}`: its type is neither a plain value nor a list of those, so query fields can't hold it"
@@ -180,12 +183,11 @@ impl Binder<'_> {
             Type::List(item) if file(item).is_some() => file(item).map(FieldValue::Files),
             Type::Option(inner) if file(inner).is_some() => file(inner).map(FieldValue::MaybeFile),
             ty if file(ty).is_some() => file(ty).map(FieldValue::File),
-            Type::List(item) if **item != Type::U8 => {
-                self.codec(&field.name, item).filter(Codec::accepts_text).map(FieldValue::Many)
-            }
-            ty => self.codec(&field.name, ty).filter(Codec::accepts_text).map(FieldValue::One),
+            Type::List(item) if **item != Type::U8 => self.plain(item).map(FieldValue::Many),
+            ty => self.plain(ty).map(FieldValue::One),
         };
         let Some(value) = value else {
+            self.carried(Codec::of_field(&field.name, &field.ty, self.route.json))?;
             let message = format!("the field `{}` is neither a plain value nor a list of those", field.name);
             let files = format!(
                 "a field is a number, boolean, character, string, enum, an option or a list of those{}",
