@@ -8,6 +8,7 @@ pub mod access;
 pub mod answer;
 mod call;
 pub mod details;
+mod door;
 pub mod head;
 pub mod media;
 mod context;
@@ -23,7 +24,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::{Method, Request, Response, StatusCode, header};
 use hyper::body::Body as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Val;
@@ -38,6 +39,7 @@ use watertight_telemetry::table::CallOrigin;
 use answer::HostProblem;
 use context::{Origin, RequestContext};
 use details::Failure;
+use door::CrossOrigin;
 use middleware::Passage;
 use mount::HandledRequest;
 use parameters::ReadBody;
@@ -97,6 +99,18 @@ fn is_mounted<B>(generation: &Generation, request: &Request<B>, path: &str) -> b
     matches!(generation.routes.find(request.method(), path), RouteMatch::Mount(..))
 }
 
+/// Whether a route or a mount has the path of a request, whatever the method.
+fn is_routed<B>(generation: &Generation, request: &Request<B>) -> bool {
+    let path = head::normalize_path(request.uri().path());
+    !matches!(generation.routes.find(request.method(), &path), RouteMatch::Nothing)
+}
+
+fn no_content() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// The state that all requests of the data listener share.
 pub struct DataListener {
     runtime: Arc<Runtime>,
@@ -146,7 +160,16 @@ impl DataListener {
         let context = RequestContext::new(&request, &generation);
         let connection = request.body().connection().clone();
         let mut found = None;
-        let answered = match head::check_for(&request, |path| is_mounted(&generation, &request, path)) {
+        let door = generation.routes.door();
+        let checked = head::check_for(&request, |path| is_mounted(&generation, &request, path));
+        let cross_origin = door
+            .has_cors()
+            .then(|| CrossOrigin::of(door, &request, &head::normalize_path(request.uri().path())))
+            .flatten();
+        let is_preflight = cross_origin.as_ref().is_some_and(CrossOrigin::is_preflight);
+        let answered = match checked {
+            // A preflight costs no module anything. What answers the path doesn't matter, only that something does.
+            Ok(()) if is_preflight && is_routed(&generation, &request) => Ok(no_content().into()),
             Ok(()) => {
                 let answer = self.answer(request, &context.origin, &generation, on, &mut found);
                 panics::catch_panic(answer).await.unwrap_or_else(|panic| {
@@ -158,6 +181,14 @@ impl DataListener {
         };
         let answer = answered.unwrap_or_else(|failure| failure.into_response_for(&context.origin.id).into());
         let Answer { mut response, is_stream } = answer;
+        match cross_origin {
+            Some(rules) if is_preflight && response.status() == StatusCode::NO_CONTENT => {
+                response = rules.answer().await
+            }
+            Some(rules) => response = rules.apply(response).await,
+            None => {}
+        }
+        door::add_headers(door, &mut response);
         // Of a stream, only its buffers are in memory.
         let length = if is_stream { 0 } else { response.body().size_hint().lower() };
         let held = (length > 0).then(|| connection.hold(length).ok());
@@ -246,6 +277,12 @@ impl DataListener {
                 // Boxed, so that requests to routes don't carry the state of a handler's exchange.
                 return Box::pin(mounted.answer(origin, permit)).await;
             }
+            RouteMatch::OtherMethods(allow) if head.method == Method::OPTIONS => {
+                let mut response = no_content();
+                response.headers_mut().insert(header::ALLOW, allow);
+                return Ok(response.into());
+            }
+            RouteMatch::Nothing if head.method == Method::OPTIONS && plain == "*" => return Ok(no_content().into()),
             RouteMatch::OtherMethods(allow) => {
                 return Err(Failure::from(HostProblem::MethodNotAllowed).with_header(header::ALLOW, allow));
             }

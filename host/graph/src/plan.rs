@@ -12,7 +12,7 @@ use crate::graph::{AppGraph, Compartment, Node};
 use watertight_component::artifact::BuildInfo;
 use watertight_model::config::capability::Settings;
 use watertight_model::config::{
-    AppConfig, MiddlewareConfig, MountConfig, RouteConfig, SecretSource, ValueSource, Values,
+    AppConfig, CorsRules, MiddlewareConfig, MountConfig, RouteConfig, SecretSource, ValueSource, Values,
 };
 use watertight_model::ids::{CapabilityName, CompartmentName, ModuleName};
 
@@ -42,6 +42,9 @@ pub struct Plan {
     /// Changed middlewares, sorted by path and module.
     #[serde(default)]
     pub middlewares: Vec<MiddlewareChange>,
+    /// Changed parts of what the door says to browsers: `cors PATH`, and `http.security_headers`.
+    #[serde(default)]
+    pub door: Vec<DoorChange>,
     /// Changed keys of the manifest that take effect at the next start of the host.
     pub restart: Vec<String>,
 }
@@ -151,6 +154,15 @@ pub struct MiddlewareChange {
     pub change: Change,
 }
 
+/// A part of what the door says to browsers that a change of the application adds, removes or changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DoorChange {
+    /// The part: `cors` with its path, or `http.security_headers`.
+    pub what: String,
+    /// Whether the part is added, removed or changed.
+    pub change: Change,
+}
+
 impl Plan {
     /// Compares two applications and lists what changes from `old` to `new`.
     pub fn new(old: PlanSide<'_>, new: PlanSide<'_>) -> Self {
@@ -160,14 +172,15 @@ impl Plan {
             routes: routes(old.config, new.config),
             mounts: mounts(old.config, new.config),
             middlewares: middlewares(old.config, new.config),
+            door: door(old.config, new.config),
             restart: restart_keys(old.config, new.config),
         }
     }
 
     /// Whether the two applications are equal.
     pub fn is_empty(&self) -> bool {
-        let Self { modules, compartments, routes, mounts, middlewares, restart } = self;
-        let has_routes = !(routes.is_empty() && mounts.is_empty() && middlewares.is_empty());
+        let Self { modules, compartments, routes, mounts, middlewares, door, restart } = self;
+        let has_routes = !(routes.is_empty() && mounts.is_empty() && middlewares.is_empty() && door.is_empty());
         modules.is_empty() && compartments.is_empty() && !has_routes && restart.is_empty()
     }
 }
@@ -377,6 +390,20 @@ fn middlewares(old: &AppConfig, new: &AppConfig) -> Vec<MiddlewareChange> {
     found.collect()
 }
 
+fn door(old: &AppConfig, new: &AppConfig) -> Vec<DoorChange> {
+    let parts = |config: &AppConfig| -> BTreeMap<String, CorsRules> {
+        config.cors.iter().map(|one| (format!("cors {}", one.path.value), one.rules.clone())).collect()
+    };
+    let (from, to) = (parts(old), parts(new));
+    let found = pairs(&from, &to).into_iter().filter_map(|(what, from, to)| {
+        Some(DoorChange { change: change(from, to, |from, to| from == to)?, what: what.clone() })
+    });
+    let headers = |config: &AppConfig| Some(config.added_headers.clone()).filter(|headers| !headers.is_empty());
+    let headers = change(headers(old).as_ref(), headers(new).as_ref(), |from, to| from == to);
+    let headers = headers.map(|change| DoorChange { what: "http.security_headers".to_owned(), change });
+    found.chain(headers).collect()
+}
+
 /// Lists the keys of the manifest that a process reads only at its start and in which `new` differs from `old`.
 pub fn restart_keys(old: &AppConfig, new: &AppConfig) -> Vec<String> {
     let keys = [
@@ -454,6 +481,9 @@ impl fmt::Display for Plan {
         }
         for MiddlewareChange { path, module, change } in &self.middlewares {
             writeln!(f, "{change} middleware {module} of {path}")?;
+        }
+        for DoorChange { what, change } in &self.door {
+            writeln!(f, "{change} {what}")?;
         }
         for key in &self.restart {
             writeln!(f, "  `{key}` takes effect at the next start of the host")?;

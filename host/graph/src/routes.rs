@@ -6,6 +6,7 @@
 //! response headers belong to the module `http`.
 
 mod bind;
+mod door;
 mod middleware;
 mod mount;
 mod reach;
@@ -23,6 +24,7 @@ use watertight_model::config::{AppConfig, Method, UncertainParts, UnknownInput};
 use watertight_model::ids::{FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::Problem;
 
+pub use door::Door;
 pub use middleware::Middleware;
 pub use mount::{HandlerVersion, Mount};
 pub use reach::unreached_notes;
@@ -37,6 +39,7 @@ pub struct RouteTable {
     paths: matchit::Router<Path>,
     mounts: MountTable,
     middlewares: Vec<Middleware>,
+    door: Door,
 }
 
 /// The routes that share one path, by method.
@@ -124,7 +127,8 @@ impl RouteTable {
         let mounts = MountTable::new(mounts);
         middleware::check_circles(&middlewares, &routes, mounts.all(), graph, &mut problems);
         let middlewares = middlewares.into_iter().map(|(_, middleware)| middleware).collect();
-        let mut table = RouteTable { routes, paths: matchit::Router::new(), mounts, middlewares };
+        let door = Door::new(config);
+        let mut table = RouteTable { routes, paths: matchit::Router::new(), mounts, middlewares, door };
         for (template, path) in paths {
             let place = path.methods[0].1;
             if let Err(error) = table.paths.insert(template, path) {
@@ -165,6 +169,11 @@ impl RouteTable {
         view
     }
 
+    /// Returns what the door says to browsers.
+    pub fn door(&self) -> &Door {
+        &self.door
+    }
+
     /// Returns all middlewares, in the order in which requests pass them.
     pub fn middlewares(&self) -> &[Middleware] {
         &self.middlewares
@@ -201,11 +210,11 @@ impl RouteTable {
     }
 }
 
-/// Returns the header `Allow` for methods, which may repeat. Whoever takes GET takes HEAD.
+/// Returns the header `Allow` for methods, which may repeat. Whoever takes GET takes HEAD, and the host answers OPTIONS for every path.
 fn allow(methods: &[&str]) -> HeaderValue {
     let mut names: Vec<&str> = Vec::new();
     let head = methods.contains(&"GET").then_some("HEAD");
-    for name in methods.iter().copied().chain(head) {
+    for name in methods.iter().copied().chain(head).chain(["OPTIONS"]) {
         if !names.contains(&name) {
             names.push(name);
         }

@@ -4,7 +4,7 @@
 //! component: it knows what an application says about itself, not whether that is true.
 //!
 //! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
-//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `binding`, `mount`, `middleware`,
+//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `binding`, `mount`, `middleware`, `cors`,
 //! `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,7 @@ mod binding;
 mod calls;
 pub mod capability;
 mod compile_limits;
+mod cors;
 mod fakes;
 mod files;
 mod json;
@@ -45,6 +46,7 @@ mod tests;
 pub use binding::{Binding, Bindings, BodyBinding, BodyFormat, BodyTarget, RequestPart};
 pub use calls::AllowedCalls;
 pub use compile_limits::CompileLimits;
+pub use cors::{AddedHeaders, CorsConfig, CorsOrigin, CorsOrigins, CorsRules};
 pub use files::{AppFiles, TextFile};
 pub use json::{JsonStyle, NameCase, WideIntegers};
 pub use middleware::MiddlewareConfig;
@@ -125,6 +127,10 @@ pub struct AppConfig {
     pub mounts: Vec<MountConfig>,
     /// The middlewares, in the order of files and lines, which is the order in which requests pass them.
     pub middlewares: Vec<MiddlewareConfig>,
+    /// The tables `[[cors]]`, in the order of files and lines. No two have the same path.
+    pub cors: Vec<CorsConfig>,
+    /// Headers that are added to answers of the data listener that don't have them: the key `http.security_headers`.
+    pub added_headers: AddedHeaders,
     /// The capabilities that this host can grant to modules.
     pub capabilities: Declarations,
     /// The text of the files that the configuration was read from.
@@ -242,6 +248,7 @@ fn read(
         compile,
         mut telemetry,
         json,
+        added_headers,
         uncertain: mut doubts,
     } = manifest;
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
@@ -282,6 +289,8 @@ fn read(
         routes: found.routes,
         mounts: found.mounts,
         middlewares: found.middlewares,
+        cors: found.cors,
+        added_headers,
         capabilities: overrides.capabilities.clone(),
         files,
     };

@@ -44,6 +44,11 @@ fn requests_become_parameters() {
     every_case("requests", "");
 }
 
+#[test]
+fn browsers_learn_what_pages_may_do() {
+    every_case("cors", "[http]\nsecurity_headers = { X-Frame-Options = \"SAMEORIGIN\", referrer-policy = false }");
+}
+
 /// Runs the table of `name`: `NAME.toml` with the routes `NAME-routes.toml`.
 fn every_case(name: &str, settings: &str) {
     let host = app(&format!("{name}-routes.toml"), settings).launch().start();

@@ -35,7 +35,7 @@ impl Middleware {
 }
 
 /// Whether `path` is `prefix` or lies below it, by whole segments.
-fn is_below(prefix: &str, path: &str) -> bool {
+pub(super) fn is_below(prefix: &str, path: &str) -> bool {
     let rest = if prefix == "/" { Some(path) } else { path.strip_prefix(prefix) };
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -39,7 +39,7 @@ fn table(routes: &[(Method, &str)], mounts: Vec<Mount>) -> RouteTable {
         paths.insert(path, methods).expect("no conflict");
     }
     let routes = routes.iter().map(|(method, path)| route(*method, path)).collect();
-    RouteTable { routes, paths, mounts: MountTable::new(mounts), middlewares: Vec::new() }
+    RouteTable { routes, paths, mounts: MountTable::new(mounts), middlewares: Vec::new(), door: Door::default() }
 }
 
 /// Describes what a table finds: "route" and "mount" with a path, or "405" with the methods of `Allow`, or "404".

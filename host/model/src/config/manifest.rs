@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use super::capability::Declarations;
 use super::compile_limits::CompileLimits;
+use super::cors::{AddedHeaders, read_security_headers};
 use super::json::JsonStyle;
 use super::modules::{CompartmentConfig, DeclaredModules, Folders, ModuleConfig, read_compartments, read_modules};
 use super::partial::UncertainParts;
@@ -24,6 +25,8 @@ pub(super) struct Manifest {
     pub(super) compartments: BTreeMap<CompartmentName, CompartmentConfig>,
     pub(super) defaults: Defaults,
     pub(super) http: HttpLimits,
+    /// The key `http.security_headers`.
+    pub(super) added_headers: AddedHeaders,
     pub(super) log: LogConfig,
     pub(super) compile: CompileLimits,
     pub(super) telemetry: TracingConfig,
@@ -64,7 +67,10 @@ impl Manifest {
         let compartments = table.optional("compartments");
         let compartments = compartments.and_then(|value| value.table(|t| read_compartments(t, &declared, defaults)));
         uncertain.placement = table.reported() > before;
-        let http = table.optional("http").and_then(|value| value.table(HttpLimits::read));
+        let http = table
+            .optional("http")
+            .and_then(|value| value.table(|t| (HttpLimits::read(t), read_security_headers(t))))
+            .unwrap_or_default();
         let log = table.optional("log").and_then(|value| value.table(LogConfig::read));
         let compile = table.optional("compile").and_then(|value| value.table(CompileLimits::read));
         let telemetry = table.optional("telemetry").and_then(|value| value.table(TracingConfig::read));
@@ -75,7 +81,8 @@ impl Manifest {
             declared,
             compartments: compartments.unwrap_or_default(),
             defaults,
-            http: http.unwrap_or_default(),
+            http: http.0,
+            added_headers: http.1,
             log: log.unwrap_or_default(),
             compile: compile.unwrap_or_default(),
             telemetry: telemetry.unwrap_or_default(),

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use ::http::StatusCode;
 
 use super::binding::{Bindings, BodyBinding, read_bindings, read_body};
+use super::cors::{CorsConfig, read_cors};
 use super::json::JsonStyle;
 use super::middleware::{MiddlewareConfig, read_middleware};
 use super::modules::DeclaredModules;
@@ -110,6 +111,7 @@ pub(super) struct FoundRoutes {
     pub(super) routes: Vec<RouteConfig>,
     pub(super) mounts: Vec<MountConfig>,
     pub(super) middlewares: Vec<MiddlewareConfig>,
+    pub(super) cors: Vec<CorsConfig>,
     /// Routes with a fault whose function is known.
     pub(super) partial_routes: Vec<PartialRoute>,
     /// Mounts with a fault whose module is known.
@@ -146,6 +148,10 @@ pub(super) fn read_routes(
             let mount = value.table(|t| read_mount(t, source, declared, &mut found.claimed_paths)).flatten();
             let list = if source.reported() == before { &mut found.mounts } else { &mut found.partial_mounts };
             list.extend(mount);
+        }
+        for value in file.optional("cors").and_then(|value| value.list()).unwrap_or_default() {
+            let cors = value.table(|t| read_cors(t, source, &found.cors)).flatten();
+            found.cors.extend(cors);
         }
         for value in file.optional("middleware").and_then(|value| value.list()).unwrap_or_default() {
             let before = source.reported();

@@ -176,6 +176,11 @@ impl<'a> Value<'a> {
         matches!(self.tree, DeValue::String(text) if text == word)
     }
 
+    /// Whether the value is `false`.
+    pub fn is_false(&self) -> bool {
+        matches!(self.tree, DeValue::Boolean(false))
+    }
+
     /// Returns the text of a string. Reports any other value and returns `None`.
     pub fn string(&self) -> Option<&'a str> {
         match self.tree {

@@ -1,0 +1,35 @@
+//! What the door says to browsers besides answers: rules for pages of other origins, and added headers.
+
+use std::sync::Arc;
+
+use super::middleware::is_below;
+use watertight_model::config::{AddedHeaders, AppConfig, CorsRules};
+
+/// What the door says to browsers, for a whole application.
+#[derive(Debug, Default)]
+pub struct Door {
+    /// The rules for pages of other origins, each with the path below which they hold. The longest path stands first.
+    cors: Vec<(Arc<str>, CorsRules)>,
+    /// Headers that are added to answers that don't have them.
+    pub added_headers: AddedHeaders,
+}
+
+impl Door {
+    /// Creates the door of an application.
+    pub(super) fn new(config: &AppConfig) -> Self {
+        let mut cors: Vec<(Arc<str>, CorsRules)> =
+            config.cors.iter().map(|one| (one.path.value.as_str().into(), one.rules.clone())).collect();
+        cors.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        Self { cors, added_headers: config.added_headers.clone() }
+    }
+
+    /// Whether the door has rules for pages of other origins.
+    pub fn has_cors(&self) -> bool {
+        !self.cors.is_empty()
+    }
+
+    /// Returns the rules for a path. The path must be percent-encoded only where necessary.
+    pub fn cors(&self, path: &str) -> Option<&CorsRules> {
+        self.cors.iter().find(|(prefix, _)| is_below(prefix, path)).map(|(_, rules)| rules)
+    }
+}
