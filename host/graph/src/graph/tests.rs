@@ -151,6 +151,8 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
         routes: Vec::new(),
         mounts: Vec::new(),
         middlewares: Vec::new(),
+        cors: Vec::new(),
+        added_headers: Vec::new(),
         capabilities: Declarations::default(),
         files: AppFiles::default(),
     }
