@@ -302,7 +302,7 @@ impl DataListener {
         // A client that sends its body slowly must not keep a retired generation alive.
         let body = generation.run_until_cut_off(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));
         if body.as_ref().is_err_and(|failure| failure.status() == StatusCode::PAYLOAD_TOO_LARGE) {
-            generation.report_large_body(target, &origin.id, &origin.trace);
+            generation.report_large_body(target, limit, &origin.id, &origin.trace);
         }
         let mut body = body?;
         let list_bytes = body.as_ref().map_or(0, ReadBody::list_bytes);

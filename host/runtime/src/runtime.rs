@@ -191,9 +191,9 @@ impl Generation {
         self.compartments[target.compartment].limits().upload
     }
 
-    /// Counts and logs that the body of a request for `target` exceeded its limit.
-    pub fn report_large_body(&self, target: Target, request: &str, trace: &Trace) {
-        self.compartments[target.compartment].report_large_body(target.function, request, trace);
+    /// Counts and logs that the body of a request for `target` exceeded its limit of `limit` bytes.
+    pub fn report_large_body(&self, target: Target, limit: u64, request: &str, trace: &Trace) {
+        self.compartments[target.compartment].report_large_body(target.function, limit, request, trace);
     }
 
     /// Returns the largest result of `target` as JSON, in bytes.

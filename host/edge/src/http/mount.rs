@@ -66,7 +66,7 @@ impl<'a> HandledRequest<'a> {
         let target = self.generation.handler_target(self.place);
         let limit = self.generation.body_limit(target);
         if self.body.size_hint().lower() > limit {
-            self.generation.report_large_body(target, &origin.id, &origin.trace);
+            self.generation.report_large_body(target, limit, &origin.id, &origin.trace);
             return Err(HostProblem::BodyTooLarge { limit }.into());
         }
         Ok(())

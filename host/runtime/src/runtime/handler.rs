@@ -301,7 +301,12 @@ impl Generation {
         panic_point("handler::ran");
         let state = exchange.end();
         if let Some(BodyFault::TooLarge(_)) = exchange.request.fault() {
-            compartment.report_large_body(target.function, &log.call.request, &log.call.trace);
+            compartment.report_large_body(
+                target.function,
+                compartment.limits().body,
+                &log.call.request,
+                &log.call.trace,
+            );
         }
         if exchange.response.is_exceeded() {
             log.warn(&"the handler's answer is longer than its `content-length`: the rest was cut off");

@@ -63,11 +63,9 @@ impl Compartment {
         }
     }
 
-    /// Counts and logs that the body of a request for the function with the index `place` exceeded its limit.
-    pub(in crate::runtime) fn report_large_body(&self, place: FunctionIndex, request: &str, trace: &Trace) {
-        let told = format_args!(
-            "a limit was met: a request's body has more bytes than `limits.body` or `limits.upload` allow"
-        );
+    /// Counts and logs that the body of a request for the function with the index `place` exceeded its limit of `limit` bytes.
+    pub(in crate::runtime) fn report_large_body(&self, place: FunctionIndex, limit: u64, request: &str, trace: &Trace) {
+        let told = format_args!("a limit was met: a request's body has more than {limit} bytes");
         self.report_limit(LimitKind::Body, &told, &self.module(place).name, request, trace);
     }
 
