@@ -20,6 +20,14 @@ enum Place {
 }
 
 impl Place {
+    /// Returns what a field is called there.
+    fn field(self) -> &'static str {
+        match self {
+            Self::Query => "query field",
+            Self::Form => "field",
+        }
+    }
+
     fn fault(self, name: &str, index: Option<usize>, detail: impl Into<String>) -> RequestFault {
         match self {
             Self::Query => RequestFault::query(name, detail),
@@ -76,7 +84,7 @@ impl<'a> GivenFields<'a> {
         let place = self.place;
         for (count, field) in text.split('&').filter(|field| !field.is_empty()).enumerate() {
             if count == MAX_FIELDS {
-                faults.push(place.fault("", None, format!("more than {MAX_FIELDS} fields")));
+                faults.push(place.fault("", None, format!("more than {MAX_FIELDS} {}s", place.field())));
                 break;
             }
             let (name, value) = field.split_once('=').unwrap_or((field, ""));
@@ -89,7 +97,7 @@ impl<'a> GivenFields<'a> {
             };
             match known(&name) {
                 None if is_lenient => {}
-                None => faults.push(place.fault(&name, None, "there is no such field")),
+                None => faults.push(place.fault(&name, None, format!("there is no such {}", place.field()))),
                 Some(FormField { value: FieldValue::One(_), .. }) if self.all(&name).next().is_some() => {
                     faults.push(place.fault(&name, None, "it is given twice"));
                 }
