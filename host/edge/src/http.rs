@@ -7,6 +7,7 @@
 pub mod access;
 pub mod answer;
 mod call;
+mod compression;
 pub mod details;
 mod door;
 pub mod head;
@@ -166,6 +167,8 @@ impl DataListener {
             .has_cors()
             .then(|| CrossOrigin::of(door, &request, &head::normalize_path(request.uri().path())))
             .flatten();
+        let accepts = (door.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING))
+            .then(|| request.headers().clone());
         let is_preflight = cross_origin.as_ref().is_some_and(CrossOrigin::is_preflight);
         let answered = match checked {
             // A preflight costs no module anything. What answers the path doesn't matter, only that something does.
@@ -192,6 +195,9 @@ impl DataListener {
         // Of a stream, only its buffers are in memory.
         let length = if is_stream { 0 } else { response.body().size_hint().lower() };
         let held = (length > 0).then(|| connection.hold(length).ok());
+        if let Some(headers) = accepts.filter(|_| !is_stream) {
+            response = compression::compress(&headers, response).await;
+        }
         if let Some(None) = held {
             response = Failure::from(HostProblem::Overloaded).into_response_for(&context.origin.id);
         }

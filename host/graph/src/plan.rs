@@ -42,7 +42,7 @@ pub struct Plan {
     /// Changed middlewares, sorted by path and module.
     #[serde(default)]
     pub middlewares: Vec<MiddlewareChange>,
-    /// Changed parts of what the door says to browsers: `cors PATH`, and `http.security_headers`.
+    /// Changed parts of what the door says to browsers: `cors PATH`, and keys of `[http]` that belong to the generation.
     #[serde(default)]
     pub door: Vec<DoorChange>,
     /// Changed keys of the manifest that take effect at the next start of the host.
@@ -157,7 +157,7 @@ pub struct MiddlewareChange {
 /// A part of what the door says to browsers that a change of the application adds, removes or changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoorChange {
-    /// The part: `cors` with its path, or `http.security_headers`.
+    /// The part: `cors` with its path, or a key such as `http.compression`.
     pub what: String,
     /// Whether the part is added, removed or changed.
     pub change: Change,
@@ -398,10 +398,13 @@ fn door(old: &AppConfig, new: &AppConfig) -> Vec<DoorChange> {
     let found = pairs(&from, &to).into_iter().filter_map(|(what, from, to)| {
         Some(DoorChange { change: change(from, to, |from, to| from == to)?, what: what.clone() })
     });
-    let headers = |config: &AppConfig| Some(config.added_headers.clone()).filter(|headers| !headers.is_empty());
+    let headers = |config: &AppConfig| Some(config.door.added_headers.clone()).filter(|headers| !headers.is_empty());
     let headers = change(headers(old).as_ref(), headers(new).as_ref(), |from, to| from == to);
     let headers = headers.map(|change| DoorChange { what: "http.security_headers".to_owned(), change });
-    found.chain(headers).collect()
+    let is_compressed = |config: &AppConfig| config.door.compression.then_some(());
+    let compression = change(is_compressed(old).as_ref(), is_compressed(new).as_ref(), |(), ()| true);
+    let compression = compression.map(|change| DoorChange { what: "http.compression".to_owned(), change });
+    found.chain(compression).chain(headers).collect()
 }
 
 /// Lists the keys of the manifest that a process reads only at its start and in which `new` differs from `old`.

@@ -46,7 +46,7 @@ mod tests;
 pub use binding::{Binding, Bindings, BodyBinding, BodyFormat, BodyTarget, RequestPart};
 pub use calls::AllowedCalls;
 pub use compile_limits::CompileLimits;
-pub use cors::{AddedHeaders, CorsConfig, CorsOrigin, CorsOrigins, CorsRules};
+pub use cors::{AddedHeaders, CorsConfig, CorsOrigin, CorsOrigins, CorsRules, DoorConfig};
 pub use files::{AppFiles, TextFile};
 pub use json::{JsonStyle, NameCase, WideIntegers};
 pub use middleware::MiddlewareConfig;
@@ -129,8 +129,8 @@ pub struct AppConfig {
     pub middlewares: Vec<MiddlewareConfig>,
     /// The tables `[[cors]]`, in the order of files and lines. No two have the same path.
     pub cors: Vec<CorsConfig>,
-    /// Headers that are added to answers of the data listener that don't have them: the key `http.security_headers`.
-    pub added_headers: AddedHeaders,
+    /// The keys of `[http]` that belong to a generation.
+    pub door: DoorConfig,
     /// The capabilities that this host can grant to modules.
     pub capabilities: Declarations,
     /// The text of the files that the configuration was read from.
@@ -248,7 +248,7 @@ fn read(
         compile,
         mut telemetry,
         json,
-        added_headers,
+        door,
         uncertain: mut doubts,
     } = manifest;
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
@@ -290,7 +290,7 @@ fn read(
         mounts: found.mounts,
         middlewares: found.middlewares,
         cors: found.cors,
-        added_headers,
+        door,
         capabilities: overrides.capabilities.clone(),
         files,
     };

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
 mod cases;
+mod compression;
 mod refusals;
 mod uploads;
 

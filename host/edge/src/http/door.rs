@@ -97,7 +97,7 @@ fn layer(rules: &CorsRules) -> CorsLayer {
 
 /// Adds headers to a response that doesn't have them.
 pub(super) fn add_headers(door: &Door, response: &mut Response<Body>) {
-    for (name, value) in &door.added_headers {
+    for (name, value) in &door.config.added_headers {
         response.headers_mut().entry(name).or_insert_with(|| value.clone());
     }
 }

@@ -152,7 +152,7 @@ pub(super) fn config(plans: &[Plan]) -> AppConfig {
         mounts: Vec::new(),
         middlewares: Vec::new(),
         cors: Vec::new(),
-        added_headers: Vec::new(),
+        door: watertight_model::config::DoorConfig::default(),
         capabilities: Declarations::default(),
         files: AppFiles::default(),
     }

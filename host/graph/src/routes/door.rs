@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use super::middleware::is_below;
-use watertight_model::config::{AddedHeaders, AppConfig, CorsRules};
+use watertight_model::config::{AppConfig, CorsRules, DoorConfig};
 
 /// What the door says to browsers, for a whole application.
 #[derive(Debug, Default)]
 pub struct Door {
     /// The rules for pages of other origins, each with the path below which they hold. The longest path stands first.
     cors: Vec<(Arc<str>, CorsRules)>,
-    /// Headers that are added to answers that don't have them.
-    pub added_headers: AddedHeaders,
+    /// What `[http]` says.
+    pub config: DoorConfig,
 }
 
 impl Door {
@@ -20,7 +20,7 @@ impl Door {
         let mut cors: Vec<(Arc<str>, CorsRules)> =
             config.cors.iter().map(|one| (one.path.value.as_str().into(), one.rules.clone())).collect();
         cors.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
-        Self { cors, added_headers: config.added_headers.clone() }
+        Self { cors, config: config.door.clone() }
     }
 
     /// Whether the door has rules for pages of other origins.

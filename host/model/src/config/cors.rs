@@ -183,11 +183,28 @@ const SECURITY_HEADERS: [(&str, &str); 6] = [
     ("x-frame-options", "DENY"),
 ];
 
+/// The keys of `[http]` that belong to a generation, so that they take effect with `apply`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DoorConfig {
+    /// Headers that are added to answers that don't have them: the key `security_headers`.
+    pub added_headers: AddedHeaders,
+    /// Whether answers are compressed for clients that take it: the key `compression`. Default: false, since a proxy often does it.
+    pub compression: bool,
+}
+
+impl DoorConfig {
+    /// Reads the keys of the table `[http]`.
+    pub(super) fn read(table: &mut Table<'_>) -> Self {
+        let compression = table.optional("compression").and_then(|value| value.boolean()).unwrap_or(false);
+        Self { added_headers: read_security_headers(table), compression }
+    }
+}
+
 /// Headers that are added to answers that don't have them.
 pub type AddedHeaders = Vec<(HeaderName, HeaderValue)>;
 
 /// Reads the key `security_headers`: `true`, or a table that changes or leaves out single ones.
-pub(super) fn read_security_headers(table: &mut Table<'_>) -> AddedHeaders {
+fn read_security_headers(table: &mut Table<'_>) -> AddedHeaders {
     let Some(value) = table.optional("security_headers") else { return AddedHeaders::new() };
     let standard = SECURITY_HEADERS
         .into_iter()

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::capability::Declarations;
 use super::compile_limits::CompileLimits;
-use super::cors::{AddedHeaders, read_security_headers};
+use super::cors::DoorConfig;
 use super::json::JsonStyle;
 use super::modules::{CompartmentConfig, DeclaredModules, Folders, ModuleConfig, read_compartments, read_modules};
 use super::partial::UncertainParts;
@@ -25,8 +25,8 @@ pub(super) struct Manifest {
     pub(super) compartments: BTreeMap<CompartmentName, CompartmentConfig>,
     pub(super) defaults: Defaults,
     pub(super) http: HttpLimits,
-    /// The key `http.security_headers`.
-    pub(super) added_headers: AddedHeaders,
+    /// The other keys of the table `[http]`.
+    pub(super) door: DoorConfig,
     pub(super) log: LogConfig,
     pub(super) compile: CompileLimits,
     pub(super) telemetry: TracingConfig,
@@ -69,7 +69,7 @@ impl Manifest {
         uncertain.placement = table.reported() > before;
         let http = table
             .optional("http")
-            .and_then(|value| value.table(|t| (HttpLimits::read(t), read_security_headers(t))))
+            .and_then(|value| value.table(|t| (HttpLimits::read(t), DoorConfig::read(t))))
             .unwrap_or_default();
         let log = table.optional("log").and_then(|value| value.table(LogConfig::read));
         let compile = table.optional("compile").and_then(|value| value.table(CompileLimits::read));
@@ -82,7 +82,7 @@ impl Manifest {
             compartments: compartments.unwrap_or_default(),
             defaults,
             http: http.0,
-            added_headers: http.1,
+            door: http.1,
             log: log.unwrap_or_default(),
             compile: compile.unwrap_or_default(),
             telemetry: telemetry.unwrap_or_default(),
