@@ -238,7 +238,7 @@ async fn run_suites(
     place.component.value = ComponentSource::File(artifact.path.clone());
     let mut artifacts = artifacts.clone();
     artifacts.insert(module.clone(), artifact.clone());
-    let host = new_host()?;
+    let host = new_host(&config)?;
     let subject = ModuleUnderTest::new(config, artifacts, module, fakes.clone(), host)?;
     for suite in suites {
         let shown = suite.file.file_name().unwrap_or_default().to_string_lossy();
