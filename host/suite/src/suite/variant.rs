@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::read::Suite;
 use super::run::RunError;
 use crate::fake::{Fake, Play};
 use watertight_control::application::{self, Artifacts, Checked, Host, LinkedCode, link_all};
@@ -53,6 +54,35 @@ impl Variant {
 /// Returns the folder of a workspace with the code that suites were compiled to. Concurrent runs share it.
 pub fn code_folder(workspace: &Path) -> PathBuf {
     workspace.join("target/test/compiled")
+}
+
+/// Reduces an application to what the cases of `suites` need for `module`: it and the modules that it may call, unless a case fakes them.
+/// Modules that are faked already stay. Returns the modules that at least one case needs as they are.
+///
+/// Callers of the module and all routes are removed, so nothing is known of what they need.
+pub fn reduce<'a>(
+    config: &mut AppConfig,
+    module: &ModuleName,
+    suites: impl IntoIterator<Item = &'a Suite>,
+) -> BTreeSet<ModuleName> {
+    let mut real = BTreeSet::from([module.clone()]);
+    let mut kept: BTreeSet<ModuleName> =
+        config.modules.iter().filter(|(_, module)| module.is_fake).map(|(name, _)| name.clone()).collect();
+    for case in suites.into_iter().flat_map(|suite| &suite.cases) {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![module]);
+        while let Some(name) = open.pop() {
+            if case.fakes.contains_key(name) || !seen.insert(name) {
+                continue;
+            }
+            open.extend(config.modules.get(name).into_iter().flat_map(|module| module.calls.modules()));
+        }
+        real.extend(seen.into_iter().cloned());
+        kept.extend(case.fakes.keys().cloned());
+    }
+    kept.extend(real.iter().cloned());
+    retain_modules(config, &kept);
+    real.retain(|name| config.modules.get(name).is_some_and(|module| !module.is_fake));
+    real
 }
 
 /// Returns a module and all modules that it calls directly or indirectly.
