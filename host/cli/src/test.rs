@@ -191,7 +191,7 @@ fn load(file: &Path) -> Result<Artifact, Problems> {
 fn reduce(config: &mut AppConfig, name: &ModuleName, suites: &[Suite], is_to_build: bool) -> anyhow::Result<()> {
     let module = config.modules.get(name).with_context(|| format!("there is no module `{name}`"))?;
     if is_to_build {
-        build_folders(config, build::folder(module).into_iter().collect())?;
+        build_folders(config, build::folder(module).as_slice())?;
     }
     // Its exports tell which suites concern it, and these tell what they fake.
     let artifact = load(module.component.value.file()).map_err(|problems| {
@@ -202,7 +202,7 @@ fn reduce(config: &mut AppConfig, name: &ModuleName, suites: &[Suite], is_to_bui
     let real = suite::reduce(config, name, concerned);
     if is_to_build {
         let others = config.modules.iter().filter(|(other, _)| *other != name && real.contains(*other));
-        build_folders(config, present_folders(others, suites))?;
+        build_folders(config, &present_folders(others, suites))?;
     }
     Ok(())
 }
@@ -213,7 +213,7 @@ fn build_all(config: &AppConfig, subject: &Subject, suites: &[Suite]) -> anyhow:
     if let Subject::Build { folder, .. } = subject {
         folders.extend(folder.clone());
     }
-    build_folders(config, folders)
+    build_folders(config, &folders)
 }
 
 /// Returns the folders of modules. A module that suites fake may have none yet.
@@ -226,11 +226,11 @@ fn present_folders<'a>(
     modules.into_iter().filter_map(folder).collect()
 }
 
-fn build_folders(config: &AppConfig, folders: Vec<PathBuf>) -> anyhow::Result<()> {
+fn build_folders(config: &AppConfig, folders: &[PathBuf]) -> anyhow::Result<()> {
     if folders.is_empty() {
         return Ok(());
     }
-    build::build_with_progress(&folders, Options { quiet: true, ..Options::of(config.workspace.clone()) }).map(drop)
+    build::build_with_progress(folders, Options { quiet: true, ..Options::of(config.workspace.clone()) }).map(drop)
 }
 
 /// Whether a case of a suite fakes the module.

@@ -9,7 +9,7 @@ use wasmtime::component::Val;
 use super::FakeError;
 use super::default::default_value;
 use watertight_build::stub::Stub;
-use watertight_build::{folders_in, wit_files, write_if_changed};
+use watertight_build::{folders_in, holds_wit, write_if_changed};
 use watertight_component::artifact::Artifact;
 use watertight_component::shape::{Function, Type};
 use watertight_json::Codec;
@@ -58,8 +58,11 @@ impl Contract {
         });
         // The source of a module that is faked already has been replaced in the configuration.
         let sources = sources.unwrap_or_else(|| config.root.join(module.as_str()).join("wit"));
-        let contracts: Vec<PathBuf> = folders_in(&config.workspace.join("wit")).into_iter().filter(holds_wit).collect();
-        let contracts = || contracts.iter().filter_map(|folder| folder.file_name()?.to_str());
+        let contracts = folders_in(&config.workspace.join("wit"));
+        let contracts = || {
+            let holding = contracts.iter().filter(|folder| holds_wit(folder));
+            holding.filter_map(|folder| folder.file_name()?.to_str())
+        };
         let is_known = config.modules.contains_key(module) || contracts().any(|name| name == module.as_str());
         if package.is_none() && !is_known && !holds_wit(&sources) {
             let names: BTreeSet<&str> = config.modules.keys().map(ModuleName::as_str).chain(contracts()).collect();
@@ -134,10 +137,6 @@ impl ContractFunction {
     pub(super) fn default_result(&self) -> Option<serde_json::Value> {
         self.shape.result.as_ref().map_or(Some(serde_json::Value::Null), default_value)
     }
-}
-
-fn holds_wit(folder: &PathBuf) -> bool {
-    !wit_files(folder).is_empty()
 }
 
 /// Lists the functions of a component's exports.
