@@ -1,9 +1,9 @@
 //! Compiles components and caches the compiled code.
 //!
-//! A component's bytes are untrusted, and compiled code is native code. So a child process of the same binary compiles,
-//! with bounded memory and time, and with low priority while requests are served. The code goes to a folder that only this user can reach. A file's
-//! name contains everything that the code depends on, and a file is written under a temporary name first and then
-//! renamed. The only `unsafe` code of the library is here: it maps such a file.
+//! A component's bytes are untrusted, and compiled code is native code. So a child process of the same binary compiles, with bounded memory
+//! and time, and with low priority while requests are served. The code goes to a folder that only this user can reach. A file's name
+//! contains everything that the code depends on, and a file is written under a temporary name first and then renamed. The only `unsafe`
+//! code of the library is here: it maps such a file.
 
 mod child;
 mod folder;
