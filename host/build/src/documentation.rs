@@ -139,6 +139,7 @@ pub fn wit_files(folder: &Path) -> Vec<PathBuf> {
     entries(folder).into_iter().filter(is_wit).collect()
 }
 
-pub(super) fn holds_wit(folder: &Path) -> bool {
+/// Whether a folder has WIT files.
+pub fn holds_wit(folder: &Path) -> bool {
     !wit_files(folder).is_empty()
 }

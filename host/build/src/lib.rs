@@ -29,7 +29,7 @@ use wit_component::ComponentEncoder;
 
 pub use contract::{camel, upper_camel};
 use documentation::Documentation;
-pub use documentation::{folders_in, wit_files};
+pub use documentation::{folders_in, holds_wit, wit_files};
 pub use error::{BuildError, BuildErrors};
 pub use inputs::{Inputs, Packages, inputs};
 pub use prebuilt::{Prebuilt, embed};

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::installed::overrides;
 use super::{BuildArguments, output};
 use watertight_build::{self as build, Built, Event, Options, Prebuilt, Profile, build as build_modules};
-use watertight_model::config::{self, AppConfig, ComponentSource};
+use watertight_model::config::{self, AppConfig, ComponentSource, ModuleConfig};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::list_names;
 
@@ -102,15 +102,19 @@ pub(super) fn build_with_progress(folders: &[PathBuf], options: Options) -> anyh
     built.map_err(|errors| anyhow::Error::msg(errors.without_output().to_string()))
 }
 
+/// Returns the source folder of a module. `None` if the manifest names a component file.
+pub(super) fn folder(module: &ModuleConfig) -> Option<PathBuf> {
+    match &module.component.value {
+        ComponentSource::Folder { folder, .. } => Some(folder.clone()),
+        ComponentSource::File(_) => None,
+    }
+}
+
 /// Returns the source folders of the named modules, or of all modules that have one if no name is given. A name is the module's name in the
 /// manifest, or the name of its folder beside the manifest.
 pub(super) fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
-    let folder = |source: &ComponentSource| match source {
-        ComponentSource::Folder { folder, .. } => Some(folder.clone()),
-        ComponentSource::File(_) => None,
-    };
     if names.is_empty() {
-        return Ok(config.modules.values().filter_map(|module| folder(&module.component.value)).collect());
+        return Ok(config.modules.values().filter_map(folder).collect());
     }
     let find = |name: &String| {
         let Some((_, module)) = config.modules.iter().find(|(known, _)| known.as_str() == name) else {
@@ -124,7 +128,7 @@ pub(super) fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Ve
                 )
             });
         };
-        folder(&module.component.value)
+        folder(module)
             .with_context(|| format!("module `{name}` is a component file: there is no folder to build it from"))
     };
     names.iter().map(find).collect()

@@ -57,8 +57,8 @@ async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Res
     let (_log, _flush) = start_log(config.log.format, &module_log::level(config.log))?;
     let state = StateFolder::open(&config.state)?;
     let overrides = Overrides { state: arguments.host.state.clone(), ..overrides() };
+    let host = new_host(&config)?;
     let initial = StartPlan::find(config, arguments.application.app.clone(), &overrides, state, StartSource::Newest)?;
-    let host = new_host()?;
     let control = tokio::task::spawn_blocking(move || initial.start(&host)).await??;
     let generation = control.runtime().current();
     let call = async {

@@ -272,11 +272,7 @@ impl Author {
 
     /// Returns the folders of all modules that are built from source.
     fn folders(&self) -> Vec<PathBuf> {
-        let folder = |module: &config::ModuleConfig| match &module.component.value {
-            config::ComponentSource::Folder { folder, .. } => Some(folder.clone()),
-            config::ComponentSource::File(_) => None,
-        };
-        self.config.modules.values().filter_map(folder).collect()
+        self.config.modules.values().filter_map(super::build::folder).collect()
     }
 
     /// Builds modules and prints the output of their tools.

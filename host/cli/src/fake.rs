@@ -11,6 +11,7 @@ use super::installed::overrides;
 use super::{NamedApplication, output};
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::ModuleName;
+use watertight_model::problem::Problems;
 use watertight_suite::fake::{Contract, Fake, FakeSource, ServedFakes, starter};
 
 /// The argument of `--fake`: `MODULE=FILE` or `MODULE=default`.
@@ -53,13 +54,18 @@ impl FakeArguments {
         Ok(sources)
     }
 
-    /// Reads the fakes of an application.
+    /// Reads the fakes of an application. Names that are no modules are reported first.
     pub(super) fn read(&self, config: &AppConfig) -> anyhow::Result<BTreeMap<ModuleName, Fake>> {
+        self.check_names(config)?;
         let read = |(module, source)| {
             let fake = Fake::read(config, &module, &source)?;
             Ok((module, fake))
         };
         self.sources()?.into_iter().map(read).collect()
+    }
+
+    fn check_names(&self, config: &AppConfig) -> Result<(), Problems> {
+        Problems::ok_or_problems(config.unknown_fakes(self.fakes.iter().map(|fake| &fake.module)), ())
     }
 
     /// Returns `given` with the fakes added, for a command that only checks the application at `app`.
@@ -77,6 +83,7 @@ impl FakeArguments {
         if self.fakes.is_empty() {
             return Ok(None);
         }
+        self.check_names(config)?;
         Ok(Some(ServedFakes::read(config, &self.sources()?)?))
     }
 

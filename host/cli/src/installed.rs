@@ -5,8 +5,10 @@ use std::sync::{Arc, OnceLock};
 use anyhow::Context as _;
 
 use watertight_control::application::Host;
-use watertight_model::config::Overrides;
+use watertight_control::state::StateFolder;
+use watertight_model::config::{AppConfig, Overrides};
 use watertight_store::capability::{Capabilities, StandIns};
+use watertight_suite::suite;
 
 static INSTALLED: OnceLock<Capabilities> = OnceLock::new();
 
@@ -32,16 +34,19 @@ pub(super) fn overrides() -> Overrides {
     Overrides { capabilities: installed().declarations().clone(), ..Overrides::default() }
 }
 
-/// Returns what an application needs of its host, with this process's capabilities.
+/// Returns what an application needs of its host, with this process's capabilities. The commands that compile the same application take code
+/// from each other.
 ///
 /// # Errors
 ///
 /// Fails if the process can't find its own binary.
-pub(super) fn new_host() -> anyhow::Result<Host> {
+pub(super) fn new_host(config: &AppConfig) -> anyhow::Result<Host> {
     let host = Host::new().context("the host can't find its own binary")?;
     let capabilities = match STAND_INS.get() {
         Some(stand_ins) => installed().clone().with_stand_ins(stand_ins.clone()),
         None => installed().clone(),
     };
-    Ok(Host { capabilities, ..host })
+    let mut code = vec![suite::code_folder(&config.workspace)];
+    code.extend(StateFolder::code_beside(&config.state));
+    Ok(Host { capabilities, code, ..host })
 }

@@ -86,7 +86,7 @@ pub(super) async fn serve<B: Future<Output = std::convert::Infallible>>(
     let config = initial.config().clone();
     let mut stop_signal = signals.stop;
     let mut sockets = Sockets::bind(&config, handed)?;
-    let mut host = new_host()?;
+    let mut host = new_host(&config)?;
     host.telemetry = Telemetry::with_recorder(Recorder::start(&config.telemetry, &config.name)?);
     let (telemetry, engines) = (host.telemetry.clone(), host.engines.clone());
     telemetry.set_slow_sql(config.log.slow_sql);

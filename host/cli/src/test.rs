@@ -1,28 +1,33 @@
 //! `test`: runs the contract suites that concern a module, against the manifest's component or another build of the module.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
 use serde_json::Value;
+use tokio::task::JoinHandle;
 
 use super::installed::{new_host, overrides};
 use super::module_log::BufferedLog;
 use super::{TestArguments, build, output};
-use watertight_build::{Language, Options};
+use watertight_build::{Language, Options, folders_in};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
-use watertight_control::application::{Artifacts, load_components};
+use watertight_control::application::{Artifacts, Host, load_components};
+use watertight_engine::{Compilation, Engines};
 use watertight_graph::graph::RESUME;
-use watertight_model::config::{self, AppConfig, ComponentSource};
+use watertight_model::config::{self, AppConfig, ComponentSource, ModuleConfig};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
-use watertight_model::problem::{Problem, Problems, list_names};
+use watertight_model::problem::{Problem, Problems, suggest};
 use watertight_suite::fake::Fake;
 use watertight_suite::suite::{self, CaseReport, Failure, ModuleUnderTest, Report, Suite};
 
 /// The maximum length of an expected or found value in the output, in bytes. A longer value is cut.
 const MAX_SHOWN: usize = 400;
+/// The time after which a compilation is told.
+const TOLD_AFTER: Duration = Duration::from_millis(400);
 
 /// A component to test, and the module that it stands for.
 struct Target {
@@ -47,27 +52,52 @@ struct ModuleReport {
     skipped: usize,
 }
 
+/// What the command is asked to test.
+enum Subject {
+    /// All modules of the application.
+    All,
+    /// A module, in the build that the manifest names.
+    Module(ModuleName),
+    /// Another build of a module.
+    Build {
+        /// The component file.
+        file: PathBuf,
+        /// The folder of its sources beside the manifest. `None` for a component file.
+        folder: Option<PathBuf>,
+    },
+}
+
 pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
     let mut config = config::load(&arguments.application.app, &overrides())?;
-    let suites = suite::find(&config.workspace)?;
+    // Misspelt names are told before anything is built.
     let fakes = arguments.fakes.read(&config)?;
     for (module, fake) in &fakes {
-        if !config.fake(module, fake.contract().component()) {
-            bail!("`{}` has no module `{module}`, only {}", config.name, list_names(config.modules.keys()));
-        }
+        config.fake(module, fake.contract().component());
     }
-    if !arguments.no_build {
-        build_first(&config, arguments.target.as_deref(), &suites)?;
+    let subject = Subject::find(arguments, &config)?;
+    if let Subject::Module(name) = &subject
+        && fakes.contains_key(name)
+    {
+        bail!("`--fake` replaces `{name}`, so there is nothing of it to test");
+    }
+    let suites = suite::find(&config.workspace)?;
+    if let Subject::Module(name) = &subject {
+        reduce(&mut config, name, &suites, !arguments.no_build)?;
+    } else if !arguments.no_build {
+        build_all(&config, &subject, &suites)?;
     }
     let (artifacts, mut problems) = load_components(&config);
     // A case that needs such a module as it is reports that it has no component.
     problems.retain(|problem| problem.module.as_ref().is_none_or(|module| !is_faked_by(&suites, module)));
-    let targets = match &arguments.target {
-        Some(name) if fakes.keys().any(|faked| faked.as_str() == name) => {
-            bail!("`--fake` replaces `{name}`, so there is nothing of it to test")
+    let targets = match &subject {
+        Subject::Module(name) => match artifacts.get(name) {
+            Some(artifact) => vec![Target { module: name.clone(), artifact: artifact.clone() }],
+            None => return Err(Problems::from(problems).into()),
+        },
+        Subject::Build { file, .. } => {
+            vec![other_build(file, arguments.module.as_ref(), &config, &artifacts, &suites, &mut problems)?]
         }
-        Some(name) => vec![target(name, arguments.module.as_ref(), &config, &artifacts, &suites, &mut problems)?],
-        None => artifacts
+        Subject::All => artifacts
             .iter()
             .filter(|(module, _)| !fakes.contains_key(*module))
             .map(|(module, artifact)| Target { module: module.clone(), artifact: artifact.clone() })
@@ -78,7 +108,13 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut reports = Vec::new();
     for target in targets {
-        reports.push(runtime.block_on(run_suites(&target, &config, &artifacts, &suites, &fakes, &log))?);
+        let host = new_host(&config)?;
+        // Standard output has JSON then, and whoever parses it needs no lines about progress.
+        let told = (!arguments.json).then(|| runtime.spawn(tell_compilations(host.engines.clone())));
+        let run = run_suites(&target, &config, &artifacts, &suites, &fakes, host, &log);
+        let report = runtime.block_on(run);
+        told.inspect(JoinHandle::abort);
+        reports.push(report?);
     }
     if arguments.json {
         output::print_json(&reports)?;
@@ -93,26 +129,108 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
     if failed == 0 && passed > 0 { Ok(()) } else { Err(output::AlreadyReported.into()) }
 }
 
-/// Builds the tested components from source, so that no stale component passes. It builds all module folders of the application, and the
-/// target's folder if that is another build beside the manifest. A module that suites fake may have no folder yet.
-fn build_first(config: &AppConfig, target: Option<&str>, suites: &[Suite]) -> anyhow::Result<()> {
-    let mut folders = build::folders(config, &[])?;
-    let is_faked = |folder: &PathBuf| {
-        let name = folder.file_name().and_then(|name| name.to_str()?.parse().ok());
-        name.is_some_and(|module| is_faked_by(suites, &module))
-    };
-    folders.retain(|folder| folder.is_dir() || !is_faked(folder));
-    let is_other =
-        |name: &&str| !config.modules.keys().any(|known| known.as_str() == *name) && !Path::new(name).is_file();
-    if let Some(name) = target.filter(is_other).and_then(|name| name.parse::<ModuleName>().ok()) {
-        let beside = config.root.join(name.as_str());
-        // Any other name is refused later, by `target`.
-        folders.extend(Some(beside).filter(|folder| Language::is_known(folder)));
+/// Tells which components are compiled, without end. Most take less than [`TOLD_AFTER`] and are not worth a line.
+async fn tell_compilations(engines: Engines) {
+    let mut told = None;
+    loop {
+        tokio::time::sleep(TOLD_AFTER / 4).await;
+        let compiling = engines.compiling().into_iter().find(|one| one.elapsed() >= TOLD_AFTER);
+        if let Some(Compilation { what, bytes, begun }) = compiling
+            && told != Some(begun)
+        {
+            told = Some(begun);
+            let size = bytesize::ByteSize(bytes as u64);
+            output::say(&format!("  compiling {what}, {size}; its code is kept for the next run"));
+        }
     }
+}
+
+impl Subject {
+    /// Finds what the arguments name: a module of the manifest, a component file, or a module's folder beside the manifest.
+    fn find(arguments: &TestArguments, config: &AppConfig) -> anyhow::Result<Self> {
+        if let Some(module) = arguments.module.as_ref().filter(|module| !config.modules.contains_key(*module)) {
+            let known = suggest(module.as_str(), config.modules.keys().map(ModuleName::as_str));
+            bail!("`{}` has no module `{module}`; {known}", config.name);
+        }
+        let Some(name) = arguments.target.as_deref() else { return Ok(Self::All) };
+        if let Some(module) = config.modules.keys().find(|known| known.as_str() == name) {
+            return Ok(Self::Module(module.clone()));
+        }
+        if Path::new(name).is_file() {
+            return Ok(Self::Build { file: name.into(), folder: None });
+        }
+        let folders = folders_in(&config.root);
+        let beside = folders.iter().find(|folder| folder.file_name().is_some_and(|beside| beside == name));
+        let Some(folder) = beside.filter(|_| name.parse::<ModuleName>().is_ok()) else {
+            let modules = config.modules.keys().map(ModuleName::as_str);
+            let builds = folders.iter().filter(|folder| Language::is_known(folder));
+            let names: BTreeSet<&str> =
+                modules.chain(builds.filter_map(|folder| folder.file_name()?.to_str())).collect();
+            bail!(
+                "`{name}` is neither a module of `{}`, nor a file, nor a folder beside the manifest; {}",
+                config.name,
+                suggest(name, names)
+            )
+        };
+        let file = config.workspace.join("target/components").join(name).with_added_extension("wasm");
+        let folder = Some(folder.clone()).filter(|folder| Language::is_known(folder));
+        if folder.is_none() {
+            // Nothing builds it.
+            load(&file)?;
+        }
+        Ok(Self::Build { file, folder })
+    }
+}
+
+fn load(file: &Path) -> Result<Artifact, Problems> {
+    Artifact::load(file, MAX_COMPONENT_BYTES).map_err(|error| Problem::from(error).into())
+}
+
+/// Reduces the application to what the suites of a module need. With `is_to_build`, builds that first from source, so that no stale
+/// component passes and no other module's fault is in the way.
+fn reduce(config: &mut AppConfig, name: &ModuleName, suites: &[Suite], is_to_build: bool) -> anyhow::Result<()> {
+    let module = config.modules.get(name).with_context(|| format!("there is no module `{name}`"))?;
+    if is_to_build {
+        build_folders(config, build::folder(module).as_slice())?;
+    }
+    // Its exports tell which suites concern it, and these tell what they fake.
+    let artifact = load(module.component.value.file()).map_err(|problems| {
+        let of_module = problems.into_vec().into_iter().map(|problem| problem.module(name));
+        Problems::from(of_module.collect::<Vec<_>>())
+    })?;
+    let concerned = suites.iter().filter(|suite| suite.concerns(name, artifact.shape.exports.keys()));
+    let real = suite::reduce(config, name, concerned);
+    if is_to_build {
+        let others = config.modules.iter().filter(|(other, _)| *other != name && real.contains(*other));
+        build_folders(config, &present_folders(others, suites))?;
+    }
+    Ok(())
+}
+
+/// Builds all modules of the application, and the tested folder if it is another build beside the manifest.
+fn build_all(config: &AppConfig, subject: &Subject, suites: &[Suite]) -> anyhow::Result<()> {
+    let mut folders = present_folders(&config.modules, suites);
+    if let Subject::Build { folder, .. } = subject {
+        folders.extend(folder.clone());
+    }
+    build_folders(config, &folders)
+}
+
+/// Returns the folders of modules. A module that suites fake may have none yet.
+fn present_folders<'a>(
+    modules: impl IntoIterator<Item = (&'a ModuleName, &'a ModuleConfig)>,
+    suites: &[Suite],
+) -> Vec<PathBuf> {
+    let folder =
+        |(name, module)| build::folder(module).filter(|folder: &PathBuf| folder.is_dir() || !is_faked_by(suites, name));
+    modules.into_iter().filter_map(folder).collect()
+}
+
+fn build_folders(config: &AppConfig, folders: &[PathBuf]) -> anyhow::Result<()> {
     if folders.is_empty() {
         return Ok(());
     }
-    build::build_with_progress(&folders, Options { quiet: true, ..Options::of(config.workspace.clone()) }).map(drop)
+    build::build_with_progress(folders, Options { quiet: true, ..Options::of(config.workspace.clone()) }).map(drop)
 }
 
 /// Whether a case of a suite fakes the module.
@@ -120,50 +238,23 @@ fn is_faked_by(suites: &[Suite], module: &ModuleName) -> bool {
     suites.iter().flat_map(|suite| &suite.cases).any(|case| case.fakes.contains_key(module))
 }
 
-/// Finds the component that `name` means: a module of the manifest, a component file, or a built folder beside the manifest.
-fn target(
-    name: &str,
+/// Reads another build of a module. It stands for the module `wanted`, or for the one that its exports tell.
+fn other_build(
+    file: &Path,
     wanted: Option<&ModuleName>,
     config: &AppConfig,
     artifacts: &Artifacts,
     suites: &[Suite],
     problems: &mut Vec<Problem>,
 ) -> anyhow::Result<Target> {
-    if let Some(module) = config.modules.keys().find(|known| known.as_str() == name) {
-        let Some(artifact) = artifacts.get(module) else {
-            return Err(Problems::ok_or_problems(std::mem::take(problems), ())
-                .expect_err("what has no component is a problem")
-                .into());
-        };
-        return Ok(Target { module: module.clone(), artifact: artifact.clone() });
-    }
-    let built = || name.parse::<ModuleName>().ok().filter(|name| config.root.join(name.as_str()).is_dir());
-    let file = match Path::new(name) {
-        file if file.is_file() => file.to_owned(),
-        _ => match built() {
-            Some(name) => config.workspace.join("target/components").join(name.as_str()).with_added_extension("wasm"),
-            None => {
-                let (app, modules) = (&config.name, list_names(config.modules.keys()));
-                bail!(
-                    "`{name}` is neither a module of `{app}` ({modules}), nor a file, nor a folder beside the manifest"
-                )
-            }
-        },
-    };
-    let artifact = Artifact::load(&file, MAX_COMPONENT_BYTES).map_err(|error| Problems::from(Problem::from(error)))?;
+    let artifact = load(file)?;
     let module = match wanted {
-        Some(module) => config.modules.keys().find(|known| *known == module),
+        Some(module) => Some(module),
         None => module_for(&artifact, artifacts, suites)?,
     };
-    let module = module.with_context(|| match wanted {
-        Some(module) => {
-            format!("`{}` has no module `{module}`, only {}", config.name, list_names(config.modules.keys()))
-        }
-        None => format!(
-            "no module of `{}` exports the same contracts as {}; name a module with `--as`",
-            config.name,
-            file.display()
-        ),
+    let module = module.with_context(|| {
+        let file = file.display();
+        format!("no module of `{}` exports the same contracts as {file}; name a module with `--as`", config.name)
     })?;
     // The manifest's own component of this module is not tested, so its problems do not count.
     problems.retain(|problem| problem.module.as_ref() != Some(module));
@@ -202,6 +293,7 @@ async fn run_suites(
     artifacts: &Artifacts,
     suites: &[Suite],
     fakes: &BTreeMap<ModuleName, Fake>,
+    host: Host,
     log: &BufferedLog,
 ) -> anyhow::Result<ModuleReport> {
     let Target { module, artifact } = target;
@@ -238,7 +330,6 @@ async fn run_suites(
     place.component.value = ComponentSource::File(artifact.path.clone());
     let mut artifacts = artifacts.clone();
     artifacts.insert(module.clone(), artifact.clone());
-    let host = new_host()?;
     let subject = ModuleUnderTest::new(config, artifacts, module, fakes.clone(), host)?;
     for suite in suites {
         let shown = suite.file.file_name().unwrap_or_default().to_string_lossy();

@@ -15,7 +15,7 @@ use std::time::Instant;
 use crate::state::StateFolder;
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_engine::Engines;
-use watertight_engine::compile::Compiler;
+use watertight_engine::compile::{CompileError, Compiler};
 use watertight_graph::graph::{AppGraph, room_notes, warm_faults};
 use watertight_graph::plan::PlanSide;
 use watertight_graph::routes::{RouteTable, unreached_notes};
@@ -202,6 +202,8 @@ pub struct Host {
     pub telemetry: Arc<Telemetry>,
     /// The capabilities that modules may be granted. Manifests must be read with their declarations: see [`Overrides::capabilities`].
     pub capabilities: Capabilities,
+    /// Other folders of this user with compiled code, which is taken instead of compiling the same again.
+    pub code: Vec<PathBuf>,
 }
 
 impl Host {
@@ -222,19 +224,32 @@ impl Host {
             database: Settings::default(),
             telemetry: Telemetry::new(),
             capabilities: Capabilities::default(),
+            code: Vec::new(),
         }
     }
 
-    /// Returns a compiler that caches code in the state folder and keeps the limits of the manifest.
+    /// Returns a compiler that caches code in the state folder and keeps the limits of the manifest. It is for a start: somebody waits for
+    /// it and nothing is served yet, so its child process has the host's own priority.
     ///
     /// # Errors
     ///
     /// A problem with the code `state` if the code cache can't be used.
     pub fn compiler(&self, state: &StateFolder, limits: CompileLimits) -> Result<Compiler, Problems> {
-        let compiler = Compiler::new(self.engines.clone(), &state.code(), self.program.clone(), limits)
-            .map_err(|error| Problem::new(Code::State, error.to_string()))?;
-        // The author of the module waits for each build, so compiling gets priority over serving.
-        Ok(if state.is_for_development() { compiler.with_host_priority() } else { compiler })
+        self.prepare(Compiler::new(self.engines.clone(), &state.code(), self.program.clone(), limits))
+    }
+
+    /// Returns a compiler like [`Self::compiler`] that caches code in a folder which other processes may use at the same time.
+    ///
+    /// # Errors
+    ///
+    /// A problem with the code `state` if the folder can't be used.
+    pub fn shared_compiler(&self, folder: &Path, limits: CompileLimits) -> Result<Compiler, Problems> {
+        self.prepare(Compiler::shared(self.engines.clone(), folder, self.program.clone(), limits))
+    }
+
+    fn prepare(&self, compiler: Result<Compiler, CompileError>) -> Result<Compiler, Problems> {
+        let compiler = compiler.map_err(|error| Problem::new(Code::State, error.to_string()))?;
+        Ok(compiler.with_host_priority().with_code_of(self.code.iter().cloned()))
     }
 }
 

@@ -43,6 +43,10 @@ pub use token::{TokenError, read_token};
 pub(crate) const RESTORING: &str = "restoring";
 /// The name of the marker file that identifies a state folder of `watertight dev`.
 const DEVELOPMENT: &str = "development";
+/// The end of the name of a state folder of `watertight dev`, after the name of the state folder beside it.
+const DEVELOPMENT_SUFFIX: &str = "-dev";
+/// The name of the folder that holds compiled code.
+const CODE: &str = "code";
 /// The reason why a state folder can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
@@ -169,8 +173,19 @@ impl StateFolder {
     /// Returns the default state folder of `watertight dev`: the path `state` with `-dev` appended to its last part.
     pub fn development_beside(state: &Path) -> PathBuf {
         let mut name = state.file_name().unwrap_or_default().to_owned();
-        name.push("-dev");
+        name.push(DEVELOPMENT_SUFFIX);
         state.with_file_name(name)
+    }
+
+    /// Returns the folders with compiled code of the state folder at `path` and of its companion: the one of `watertight dev` beside that of
+    /// `watertight run`, or the other way round. They may be missing.
+    pub fn code_beside(path: &Path) -> [PathBuf; 2] {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let companion = match name.strip_suffix(DEVELOPMENT_SUFFIX) {
+            Some(of_run) => path.with_file_name(of_run),
+            None => Self::development_beside(path),
+        };
+        [path.to_owned(), companion].map(|state| state.join(CODE))
     }
 
     /// Whether the folder belongs to `watertight dev`, so that its databases may be recreated.
@@ -282,7 +297,7 @@ impl StateFolder {
 
     /// Returns the path of the folder that holds the compiled code of modules.
     pub fn code(&self) -> PathBuf {
-        self.path().join("code")
+        self.path().join(CODE)
     }
 
     /// Returns the admin token: `given` if set, otherwise the token stored in the folder, otherwise a new one, which is stored there.
@@ -326,6 +341,9 @@ mod tests {
         let state = folder.path().join("app");
         let of_dev = StateFolder::development_beside(&state);
         assert_eq!(of_dev, folder.path().join("app-dev"));
+        let code = [state.join("code"), of_dev.join("code")];
+        assert_eq!(StateFolder::code_beside(&state), code);
+        assert_eq!(StateFolder::code_beside(&of_dev), [code[1].clone(), code[0].clone()]);
         for _ in 0..2 {
             assert!(StateFolder::open_for_development(&of_dev).unwrap().is_for_development());
             assert!(matches!(StateFolder::open(&of_dev), Err(StateError::ForDevelopment(_))));

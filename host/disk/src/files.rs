@@ -7,6 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
@@ -105,16 +106,27 @@ pub fn copy_with_digest(mut from: impl Read, mut to: impl Write) -> io::Result<(
     }
 }
 
-/// Removes the temporary files that a host left in a folder when it ended during a write.
+/// Removes the temporary files that a process left in a folder when it ended during a write: those that are at least `age` old. In a
+/// folder that no other process uses, `age` is zero.
 ///
 /// # Errors
 ///
 /// The error of the system where the folder can't be read or such a file can't be removed.
-pub fn remove_leftovers(folder: &Path) -> io::Result<()> {
+pub fn remove_leftovers(folder: &Path, age: Duration) -> io::Result<()> {
+    let is_old = |file: &Path| {
+        let written = file.symlink_metadata().and_then(|metadata| metadata.modified());
+        // The clock may have been set back since the file was written.
+        written.is_ok_and(|written| written.elapsed().unwrap_or_default() >= age)
+    };
     for entry in fs::read_dir(folder)? {
         let file = entry?.path();
-        if file.extension().is_some_and(|extension| extension == TEMPORARY_EXTENSION) {
-            fs::remove_file(file)?;
+        let is_temporary = file.extension().is_some_and(|extension| extension == TEMPORARY_EXTENSION);
+        if is_temporary && (age.is_zero() || is_old(&file)) {
+            match fs::remove_file(file) {
+                // Another process has removed it.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
     }
     Ok(())

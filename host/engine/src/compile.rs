@@ -1,15 +1,15 @@
 //! Compiles components and caches the compiled code.
 //!
-//! A component's bytes are untrusted, and compiled code is native code. So a child process of the same binary compiles,
-//! with low priority and with bounded memory and time. The code goes to a folder that only this user can reach. A file's
-//! name contains everything that the code depends on, and a file is written under a temporary name first and then
-//! renamed. The only `unsafe` code of the library is here: it maps such a file.
+//! A component's bytes are untrusted, and compiled code is native code. So a child process of the same binary compiles, with bounded memory
+//! and time, and with low priority while requests are served. The code goes to a folder that only this user can reach. A file's name
+//! contains everything that the code depends on, and a file is written under a temporary name first and then renamed. The only `unsafe`
+//! code of the library is here: it maps such a file.
 
 mod child;
+mod folder;
 mod functions;
 
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -21,6 +21,7 @@ use wasmtime::component::Component;
 
 use super::{Engines, compatibility};
 use child::Priority;
+use folder::{CODE, cached_files, link_from, mark_used, named_digest, prune, remove_damaged};
 use watertight_component::profile::Profile;
 use watertight_disk::failpoint::{CrashPoint, crash_point};
 use watertight_disk::files::{TEMPORARY_EXTENSION, remove_leftovers};
@@ -32,12 +33,12 @@ use watertight_model::ids::Digest;
 const IDLE_DIVISOR: u32 = 10;
 /// The time after which a compilation that still runs is logged. A module of an interpreter takes that long, and others don't.
 const TELL_AFTER: Duration = Duration::from_secs(2);
-/// The file extension of compiled code.
-const CODE: &str = "cwasm";
 /// The most bytes of the child process's error output that an error message repeats.
 const MAX_COMPLAINT: usize = 4096;
 /// The most compiled components that the cache keeps: the builds of a few days of development.
 const MAX_CACHED_FILES: usize = 64;
+/// The age from which on a temporary file in a shared folder is a leftover. No compilation is permitted to take that long.
+const LEFTOVER_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The reason why a component was not compiled.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,8 @@ pub use child::{CHILD_COMMAND, run_as_child};
 pub struct Compiler {
     engines: Engines,
     folder: PathBuf,
+    /// The folders of other compilers, from which code is taken as well.
+    others: Arc<[PathBuf]>,
     program: PathBuf,
     limits: CompileLimits,
     idle_time: Duration,
@@ -111,24 +114,38 @@ impl Compiler {
     ///
     /// Returns [`CompileError::Folder`] if the folder can't be used.
     pub fn new(engines: Engines, folder: &Path, program: PathBuf, limits: CompileLimits) -> Result<Self, CompileError> {
+        Self::in_folder(engines, folder, program, limits, Duration::ZERO)
+    }
+
+    /// Creates a compiler like [`Self::new`] whose folder other processes may use at the same time.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`CompileError::Folder`] if the folder can't be used.
+    pub fn shared(
+        engines: Engines,
+        folder: &Path,
+        program: PathBuf,
+        limits: CompileLimits,
+    ) -> Result<Self, CompileError> {
+        Self::in_folder(engines, folder, program, limits, LEFTOVER_AGE)
+    }
+
+    fn in_folder(
+        engines: Engines,
+        folder: &Path,
+        program: PathBuf,
+        limits: CompileLimits,
+        leftover_age: Duration,
+    ) -> Result<Self, CompileError> {
         let refused = |reason: String| CompileError::Folder { folder: folder.to_owned(), reason };
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder).map_err(|error| refused(error.to_string()))?;
-        let metadata = std::fs::symlink_metadata(folder).map_err(|error| refused(error.to_string()))?;
-        if !metadata.is_dir() {
-            return Err(refused("it is not a folder".to_owned()));
-        }
-        if metadata.uid() != rustix::process::geteuid().as_raw() {
-            return Err(refused("it belongs to another user, who could place code in it".to_owned()));
-        }
-        if metadata.permissions().mode() & 0o077 != 0 {
-            return Err(refused("other users can reach it; run `chmod 700` on it".to_owned()));
-        }
-        remove_leftovers(folder).map_err(|error| refused(error.to_string()))?;
+        folder::create(folder).map_err(refused)?;
+        remove_leftovers(folder, leftover_age).map_err(|error| refused(error.to_string()))?;
         let idle_time = limits.time / IDLE_DIVISOR;
         Ok(Self {
             engines,
             folder: folder.to_owned(),
+            others: Arc::default(),
             program,
             limits,
             idle_time,
@@ -138,10 +155,23 @@ impl Compiler {
         })
     }
 
+    /// Returns a compiler that also takes code from `folders`, which other compilers of this user write. It links such a file into its own
+    /// folder. A folder that is missing, on another file system, or open to other users is passed over.
+    #[must_use]
+    pub fn with_code_of(self, folders: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { others: folders.into_iter().collect(), ..self }
+    }
+
     /// Returns a compiler whose child process has the host's own priority, for components that somebody waits for.
     #[must_use]
     pub fn with_host_priority(self) -> Self {
         Self { priority: Priority::Normal, ..self }
+    }
+
+    /// Returns a compiler whose child process gets only idle processor time at first, for changes of a host that serves.
+    #[must_use]
+    pub fn with_idle_priority(self) -> Self {
+        Self { priority: Priority::Idle, ..self }
     }
 
     /// Returns a compiler whose running compilation ends when `end` is cancelled. Its result is discarded.
@@ -178,10 +208,14 @@ impl Compiler {
         Ok(format!("{}-{}-{}", Digest::of(bytes).hex(), profile.as_str(), compatibility(&engine)))
     }
 
-    /// Lists the cached files whose names begin with `key`. There are several if a compiler has produced different code for the same input.
+    /// Lists the cached files whose names begin with `key`. If there are none, links those that the other folders have.
     fn cached_files(&self, key: &str) -> Vec<PathBuf> {
-        let files = std::fs::read_dir(&self.folder).into_iter().flatten().flatten().map(|entry| entry.path());
-        files.filter(|file| named_digest(file, key).is_some()).collect()
+        let own = cached_files(&self.folder, key);
+        if own.is_empty() {
+            self.others.iter().for_each(|other| link_from(other, &self.folder, key));
+            return cached_files(&self.folder, key);
+        }
+        own
     }
 
     /// Loads the code of a component from the cache, or compiles it first. Blocks: a large component takes minutes.
@@ -316,29 +350,6 @@ impl Compiler {
     }
 }
 
-/// Removes the least recently used files with compiled code from `folder`, so that at most `kept` stay. A component whose code is gone is
-/// compiled again.
-pub fn prune(folder: &Path, kept: usize) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    let mut files: Vec<_> = entries
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|extension| extension == CODE))
-        .filter_map(|entry| Some((entry.metadata().ok()?.modified().ok()?, entry.path())))
-        .collect();
-    files.sort_unstable_by(|one, other| other.cmp(one));
-    for (_, file) in files.into_iter().skip(kept) {
-        // Existing mappings of a removed file stay valid.
-        let _ = std::fs::remove_file(file);
-    }
-}
-
-/// Sets the time of last use of a cached file. If that fails, the file is merely removed earlier.
-fn mark_used(file: &Path) {
-    if let Ok(file) = std::fs::File::options().append(true).open(file) {
-        let _ = file.set_modified(std::time::SystemTime::now());
-    }
-}
-
 /// Waits at most `time` for the end of a child process. After that it kills the child and returns `None`. It also kills the child when
 /// `is_unwanted` returns true.
 fn wait(
@@ -366,11 +377,6 @@ fn wait(
     }
 }
 
-/// Returns the digest in the name of a cached file. `None` if the name does not begin with `key`.
-fn named_digest<'a>(file: &'a Path, key: &str) -> Option<&'a str> {
-    file.file_name()?.to_str()?.strip_prefix(key)?.strip_prefix('.')?.strip_suffix(CODE)?.strip_suffix('.')
-}
-
 /// Loads compiled code from a cached file, if the code's digest is the one in the file's name. Damaged native code could do anything.
 fn load_verified(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Component, String> {
     let code = std::fs::read(file).map_err(|error| error.to_string())?;
@@ -381,22 +387,19 @@ fn load_verified(engine: &wasmtime::Engine, file: &Path, key: &str) -> Result<Co
     load(engine, file).map_err(|error| format!("{error:#}"))
 }
 
-/// Removes a damaged file from the cache, or a folder in its place. If that fails, the next compilation finds it again.
-fn remove_damaged(file: &Path) {
-    let _ = if file.is_dir() { std::fs::remove_dir(file) } else { std::fs::remove_file(file) };
-}
-
 /// Maps a file with compiled code into memory.
 #[allow(unsafe_code)]
 fn load(engine: &wasmtime::Engine, file: &Path) -> wasmtime::Result<Component> {
     // SAFETY: a child of this binary wrote the file into a folder that no other user can reach (checked in
-    // `Compiler::new`). No file there is changed once it has its final name.
+    // `folder::create` and `folder::link_from`). No file there is changed once it has its final name.
     unsafe { Component::deserialize_file(engine, file) }
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

@@ -327,6 +327,16 @@ pub fn nearest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> Opti
     (best.0 >= SIMILAR).then_some(best.1)
 }
 
+/// Returns what a message adds about a name that is none of `names`: the one that was probably meant, or else all of them.
+pub fn suggest<'a>(text: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.into_iter().collect();
+    match nearest(text, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if names.is_empty() => "there are none".to_owned(),
+        None => format!("the known names are {}", list_names(names)),
+    }
+}
+
 /// Lists names for a message: "`a`, `b`".
 pub fn list_names<T: fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
     /// Greatest number of names in a message. Longer lists help nobody.

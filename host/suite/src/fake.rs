@@ -70,6 +70,14 @@ pub enum FakeError {
         /// The reason, as the rest of a sentence.
         reason: String,
     },
+    /// Neither a module nor a contract has the name.
+    #[error("no module and no contract has the name `{module}`; {suggestion}")]
+    Unknown {
+        /// The name.
+        module: ModuleName,
+        /// The most similar name, or else all names, as the rest of a sentence.
+        suggestion: String,
+    },
     /// The file of a script can't be read.
     #[error("the fake `{name}` of module `{module}` can't be read; looked for {looked_for}")]
     Unreadable {

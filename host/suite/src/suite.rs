@@ -10,6 +10,7 @@ mod variant;
 pub use crate::expect::Difference;
 pub use read::{Case, Step, Suite, SuiteError, find};
 pub use run::{CaseReport, Failure, ModuleUnderTest, Report, RunError};
+pub use variant::{code_folder, reduce};
 
 #[cfg(test)]
 mod tests;

@@ -228,6 +228,32 @@ fn what_a_fake_cannot_make_is_refused_in_plain_words() {
 }
 
 #[test]
+fn a_misspelt_name_is_told_with_the_nearest() {
+    let app = kiosk();
+    // A contract without a module has a first script, too.
+    let app = app.file("wit/shelf/shelf.wit", "package field:shelf;\ninterface shelf { look: func(); }");
+    app.out(&["fake", "shelf"]);
+    for (arguments, said) in [
+        (&["fake", "stok"][..], "no module and no contract has the name `stok`; did you mean `stock`?"),
+        (&["fake", "shef"], "did you mean `shelf`?"),
+        (&["fake", "xyz"], "no contract has the name `xyz`; the known names are `kiosk`, `shelf`, `stock`"),
+        (&["test", "kiosk", "--fake", "stok=default"], "`stok` can't be faked: the manifest has no such module"),
+        (&["test", "kiosk", "--fake", "stok=default"], "did you mean `stock`?; a faked module needs its table"),
+        (&["dev", "--fake", "stok=default"], "did you mean `stock`?"),
+        (&["check", "--fake", "stok=default"], "did you mean `stock`?"),
+        (&["test", "--fake", "shelf=default"], "a faked module needs its table [modules.shelf] as well"),
+        (
+            &["test", "kiosc"],
+            "`kiosc` is neither a module of `kiosk`, nor a file, nor a folder beside the manifest; did",
+        ),
+        (&["test", "kiosk.wasm", "--as", "kioks"], "`kiosk` has no module `kioks`; did you mean `kiosk`?"),
+    ] {
+        let refused = run(host::binary().args(arguments).current_dir(app.path())).expect(1);
+        assert!(refused.err.contains(said), "{arguments:?}: {}", refused.err);
+    }
+}
+
+#[test]
 fn check_and_graph_take_fakes_and_production_refuses_them() {
     let app = kiosk();
     assert_eq!(app.problems()[0].0, "unreadable");

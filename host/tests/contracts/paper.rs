@@ -1,6 +1,8 @@
 //! Tests of `watertight check`, which checks an application before it runs: all problems are reported at once, no secrets are needed, and
 //! notes name parts that nothing can reach.
 
+use std::os::unix::fs::MetadataExt as _;
+
 use crate::app::App;
 
 const HELLO: &str = "
@@ -127,6 +129,43 @@ fn only_what_runs_needs_secrets_and_variables() {
         let refused = app.run(arguments);
         let said = crate::app::text(&refused.stderr);
         assert!(!refused.status.success() && said.matches("[missing-value]").count() == count, "{arguments:?}: {said}");
+    }
+}
+
+/// A module that calls nothing is the same compartment in a test and in the application.
+#[test]
+fn what_was_compiled_for_one_command_is_code_for_the_others() {
+    let code = |folder: &std::path::Path| -> std::collections::BTreeSet<_> {
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        files.filter(|name| name.to_str().unwrap().ends_with(".cwasm")).collect()
+    };
+    for is_tested_first in [true, false] {
+        let app = App::new(
+            "[app]\nname = \"plain\"\nroutes = [\"r.toml\"]\n[modules.plain]\ncomponent = \"plain.wasm\"\n",
+        )
+        .file("r.toml", "")
+        .component(
+            "plain",
+            "package t:t; world component { export t:plain/plain@1.0.0; } package t:plain@1.0.0 { interface plain { f: func() -> u32; } }",
+            "",
+            r#"(func (export "t:plain/plain@1.0.0#f") (result i32) (i32.const 7))"#,
+        )
+        .file(
+            "wit/plain/suite/plain.json",
+            r#"{"interface": "t:plain/plain@1.0.0", "cases": [{"name": "it runs", "steps": [{"call": "f", "answer": 7}]}]}"#,
+        );
+        let (tested, state) = (app.path().join("target/test/compiled"), app.path().join(".watertight"));
+        // `call` starts the application as `run` does.
+        let mut commands = [&["test", "plain"][..], &["call", "plain/plain.f", "--state", ".watertight"]];
+        if !is_tested_first {
+            commands.reverse();
+        }
+        commands.iter().for_each(|command| drop(app.out(command)));
+        let files = code(&tested);
+        assert_eq!(files.len(), 1);
+        assert_eq!(code(&state.join("code")), files);
+        let links = std::fs::metadata(tested.join(files.first().unwrap())).unwrap().nlink();
+        assert_eq!(links, 2, "the code was compiled twice");
     }
 }
 

@@ -43,3 +43,44 @@ fn tests_run_on_what_the_source_says_now() {
     author.edit("modules/app.toml", "component = \"calc\"", "component = \"sums\"");
     assert!(test(&[]).expect(0).err.contains("sums.wasm"));
 }
+
+/// The calculator may call `broken`, which does not compile.
+#[test]
+fn a_module_that_a_suite_does_not_need_is_not_built() {
+    let author = rust();
+    let manifest = fs::read_to_string(author.path("modules/app.toml")).unwrap();
+    let with = |calls: &str| {
+        let calls = format!("component = \"calc\"\n{calls}");
+        let calc = manifest.replace("component = \"calc\"\n", &calls);
+        author.write("modules/app.toml", format!("{calc}[modules.broken]\ncomponent = \"broken\"\n"));
+    };
+    let suite = |fake: &str| {
+        author.write("wit/calc/suite/calc.json", SUITE.replace("\"the sum\",", &format!("\"the sum\", {fake}")));
+    };
+    author.write("modules/broken/Cargo.toml", "[package]\nname = \"broken\"\nedition = \"2024\"\n[workspace]\n");
+    author.write("modules/broken/src/lib.rs", "fn broken(");
+    author.write("wit/broken/broken.wit", "package a:broken;\ninterface broken { f: func(); }\n");
+    let test = |arguments: &[&str]| run(host::binary().arg("test").args(arguments).current_dir(author.place.path()));
+    // A misspelt name is told before anything is built.
+    with("");
+    suite("");
+    for arguments in [&["clac"][..], &["calc", "--fake", "borken=default"], &["calc", "--as", "clac"]] {
+        let said = test(arguments).expect(1).err;
+        assert!(said.contains("did you mean `") && !said.contains("running "), "{said}");
+    }
+    assert!(!author.path("target").exists());
+    for (calls, fake, arguments, passes) in [
+        ("", "", &["calc"][..], true),
+        ("calls = [\"broken\"]\n", "", &["calc"], false),
+        ("calls = [\"broken\"]\n", "", &["calc", "--fake", "broken=default"], true),
+        ("calls = [\"broken\"]\n", "\"fake\": { \"broken\": \"default\" },", &["calc"], true),
+        ("", "", &["broken"], false),
+        ("", "", &[], false),
+    ] {
+        with(calls);
+        suite(fake);
+        let said = test(arguments).expect(i32::from(!passes)).err;
+        assert_eq!(said.ends_with("1 passed, 0 failed\n"), passes, "{calls}{fake}{arguments:?}: {said}");
+        assert_eq!(said.contains("`broken`"), !passes, "{calls}{fake}{arguments:?}: {said}");
+    }
+}

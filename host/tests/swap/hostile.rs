@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use watertight_testkit::admin::{Operator, parts_of};
+use watertight_testkit::admin::{Operator, parts_of, published};
 use watertight_testkit::host::Host;
 use watertight_testkit::tagged::{App, Content, back, back_with, build, build_that_drops, front, serves};
 use watertight_testkit::wire::{Answer, Connection, head, once, request};
@@ -98,6 +98,20 @@ fn what_is_no_change_is_refused_before_it_is_one() {
         assert_eq!((answer.status, problem(&answer)), (413, "body-too-large"), "{path}");
     }
     assert_untouched(&host, 0);
+}
+
+/// Between the 2 MB that axum takes by default and the limit of an upload.
+#[test]
+fn an_application_of_many_megabytes_is_applied() {
+    let first = Content::first(true);
+    let app = App::new(first, "");
+    let host = app.launch().start();
+    let padding = "x".repeat(5 << 20);
+    let large = back_with(102, &format!("(@custom \"padding\" \"{padding}\")"));
+    assert!(large.len() > padding.len());
+    fs::write(app.path().join("back.wasm"), large).unwrap();
+    assert_eq!(published(&Operator::of(&host).apply(app.path(), false)), 2);
+    serves(&host, 2, Content { back: 102, ..first });
 }
 
 #[test]

@@ -22,3 +22,4 @@ mod spoilt;
 mod traffic;
 mod unpublished;
 mod versions;
+mod waiting;

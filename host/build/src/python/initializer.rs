@@ -41,3 +41,64 @@ pub(super) fn without(component: Vec<u8>) -> wasmparser::Result<Vec<u8>> {
     }
     Ok(component)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use wasmparser::{Validator, WasmFeatures};
+
+    use super::*;
+
+    /// Returns a component that exports `exports`, `between` and the interface `t:t/api`, in this order.
+    fn component(between: &str) -> Vec<u8> {
+        let text = format!(
+            r#"(component
+                 (component (instance $within) (export "exports" (instance $within)))
+                 (core module $code (func (export "f") (result i32) (i32.const 7)))
+                 (core instance $code (instantiate $code))
+                 (func $f (result u32) (canon lift (core func $code "f")))
+                 (instance $init (export "init" (func $f)))
+                 (export "exports" (instance $init))
+                 {between}
+                 (instance $api (export "call" (func $f)))
+                 (export "t:t/api" (instance $api)))"#
+        );
+        wat::parse_str(text).unwrap()
+    }
+
+    /// Returns the names that a valid component exports itself.
+    fn exports(component: &[u8]) -> Vec<String> {
+        Validator::new_with_features(WasmFeatures::all()).validate_all(component).unwrap();
+        let (mut depth, mut names) = (0, Vec::new());
+        for payload in Parser::new(0).parse_all(component) {
+            match payload.unwrap() {
+                Payload::Version { .. } => depth += 1,
+                Payload::End(_) => depth -= 1,
+                Payload::ComponentExportSection(exports) if depth == 1 => {
+                    names.extend(exports.into_iter().map(|export| export.unwrap().name.name.to_owned()));
+                }
+                _ => {}
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn the_interface_is_taken_away_and_the_others_keep_their_numbers() {
+        let made = component("");
+        assert_eq!(exports(&made), ["exports", "t:t/api"]);
+        let without_it = without(made).unwrap();
+        assert_eq!(exports(&without_it), ["t:t/api"]);
+        // There is nothing to take away a second time, and nothing of components within is touched.
+        assert_eq!(without(without_it.clone()).unwrap(), without_it);
+    }
+
+    #[test]
+    fn what_is_not_only_the_interface_is_left_as_it_is() {
+        // The next export stands in the same section.
+        let made = component(r#"(export "more" (func $f))"#);
+        assert_eq!(exports(&made), ["exports", "more", "t:t/api"]);
+        assert_eq!(without(made.clone()).unwrap(), made);
+        assert!(without(b"no component".to_vec()).is_err());
+    }
+}

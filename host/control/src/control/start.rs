@@ -164,6 +164,8 @@ impl StartPlan {
         };
         databases.mark_published(running.graph.modules_with_database().map(|(name, _)| name), &state);
         host.telemetry.record_change(Cause::Run.as_str(), result, begun.elapsed());
+        // From now on, requests come before compiling. In development, the author waits for each build.
+        let compiler = if state.is_for_development() { compiler } else { compiler.with_idle_priority() };
         Ok(Control {
             runtime: Arc::new(Runtime::new(generation)),
             compiler,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::StateError;
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
@@ -71,7 +72,8 @@ impl FileStore {
         let kept = Self::at(state);
         for folder in [&kept.components, &kept.configurations] {
             super::make_folder(folder)?;
-            remove_leftovers(folder).map_err(|source| StateError::Unusable { folder: folder.clone(), source })?;
+            remove_leftovers(folder, Duration::ZERO)
+                .map_err(|source| StateError::Unusable { folder: folder.clone(), source })?;
         }
         Ok(kept)
     }

@@ -9,7 +9,7 @@ use super::modules::{CompartmentConfig, ComponentSource, ModuleConfig};
 use super::source::Source;
 use super::{AllowedCalls, AppConfig};
 use crate::ids::{CompartmentName, ModuleName};
-use crate::problem::{Code, Problem, list_names};
+use crate::problem::{Code, Problem, suggest};
 
 /// Replaces each module in `fakes` by its component, outside the compartments of the manifest. Reports names that are no modules.
 pub(super) fn replace(
@@ -20,14 +20,17 @@ pub(super) fn replace(
 ) {
     for (name, component) in fakes {
         if !fake(name, component, modules, compartments) {
-            let message = format!("`{name}` can't be faked: the manifest has no such module");
-            let help = format!(
-                "the manifest has {}; a faked module needs its table [modules.{name}] as well, and no component",
-                list_names(modules.keys())
-            );
-            source.report(1, Problem::new(Code::UnknownName, message).help(help));
+            source.report(1, unknown(name, modules));
         }
     }
+}
+
+/// Returns the problem that a module to be faked is not in the manifest.
+fn unknown(name: &ModuleName, modules: &BTreeMap<ModuleName, ModuleConfig>) -> Problem {
+    let message = format!("`{name}` can't be faked: the manifest has no such module");
+    let known = suggest(name.as_str(), modules.keys().map(ModuleName::as_str));
+    let help = format!("{known}; a faked module needs its table [modules.{name}] as well, and no component");
+    Problem::new(Code::UnknownName, message).help(help)
 }
 
 /// Replaces one module by its fake. Returns false if there is no such module.
@@ -52,6 +55,12 @@ fn fake(
 }
 
 impl AppConfig {
+    /// Returns a problem for each of the modules that are to be faked and that the manifest doesn't have.
+    pub fn unknown_fakes<'a>(&self, fakes: impl IntoIterator<Item = &'a ModuleName>) -> Vec<Problem> {
+        let missing = fakes.into_iter().filter(|name| !self.modules.contains_key(*name));
+        missing.map(|name| unknown(name, &self.modules)).collect()
+    }
+
     /// Replaces a module by a fake, which answers calls in the place of the module's code. `component` has the exports of its contract.
     /// Returns false if there is no such module.
     pub fn fake(&mut self, module: &ModuleName, component: &Path) -> bool {

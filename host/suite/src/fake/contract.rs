@@ -1,5 +1,6 @@
 //! The contract that a fake serves: the exports of a module, as far as WIT alone tells them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,12 +9,13 @@ use wasmtime::component::Val;
 use super::FakeError;
 use super::default::default_value;
 use watertight_build::stub::Stub;
-use watertight_build::write_if_changed;
+use watertight_build::{folders_in, holds_wit, write_if_changed};
 use watertight_component::artifact::Artifact;
 use watertight_component::shape::{Function, Type};
 use watertight_json::Codec;
 use watertight_model::config::{AppConfig, ComponentSource};
 use watertight_model::ids::{InterfaceName, ModuleName};
+use watertight_model::problem::suggest;
 
 /// The maximum size of an argument of a call, as JSON, in bytes.
 const MAX_ARGUMENT: usize = 16 << 20;
@@ -46,7 +48,8 @@ impl Contract {
     ///
     /// # Errors
     ///
-    /// [`FakeError::Contract`] if there is no such contract, or if it has types that a fake can't make.
+    /// [`FakeError::Unknown`] if neither a module nor a contract has the name. [`FakeError::Contract`] if the module has no contract, or one
+    /// with types that a fake can't make.
     pub fn find(config: &AppConfig, module: &ModuleName, package: Option<&str>) -> Result<Self, FakeError> {
         let refused = |reason: String| FakeError::Contract { module: module.clone(), reason };
         let sources = config.modules.get(module).and_then(|module| match &module.component.value {
@@ -55,6 +58,16 @@ impl Contract {
         });
         // The source of a module that is faked already has been replaced in the configuration.
         let sources = sources.unwrap_or_else(|| config.root.join(module.as_str()).join("wit"));
+        let contracts = folders_in(&config.workspace.join("wit"));
+        let contracts = || {
+            let holding = contracts.iter().filter(|folder| holds_wit(folder));
+            holding.filter_map(|folder| folder.file_name()?.to_str())
+        };
+        let is_known = config.modules.contains_key(module) || contracts().any(|name| name == module.as_str());
+        if package.is_none() && !is_known && !holds_wit(&sources) {
+            let names: BTreeSet<&str> = config.modules.keys().map(ModuleName::as_str).chain(contracts()).collect();
+            return Err(FakeError::Unknown { module: module.clone(), suggestion: suggest(module.as_str(), names) });
+        }
         let stub = Stub::find(module, package, &sources, &config.workspace).map_err(refused)?;
         let path = config.workspace.join("target/fakes").join(format!("{module}.wasm"));
         write_if_changed(&path, &stub.component).map_err(|error| refused(format!("`{}`: {error}", path.display())))?;

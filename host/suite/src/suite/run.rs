@@ -211,8 +211,8 @@ impl ModuleUnderTest {
         if let Some(variant) = variants.get(&key) {
             return Ok(variant.clone());
         }
-        let (config, folder) = (self.config.clone(), self.folder.path());
-        let variant = Arc::new(Variant::link(config, &self.artifacts, &self.module, fakes, &self.host, folder)?);
+        let config = self.config.clone();
+        let variant = Arc::new(Variant::link(config, &self.artifacts, &self.module, fakes, &self.host)?);
         variants.insert(key, variant.clone());
         Ok(variant)
     }

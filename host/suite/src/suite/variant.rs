@@ -3,22 +3,18 @@
 //! Cases that fake the same modules share a variant, which is linked once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::read::Suite;
 use super::run::RunError;
 use crate::fake::{Fake, Play};
 use watertight_control::application::{self, Artifacts, Checked, Host, LinkedCode, link_all};
-use watertight_control::state::StateFolder;
-use watertight_engine::compile::prune;
 use watertight_graph::graph::AppGraph;
 use watertight_model::config::{AppConfig, Values};
 use watertight_model::ids::ModuleName;
 use watertight_runtime::link::Linked;
 use watertight_store::capability::{StandIn, StandIns};
-
-/// The number of compiled compartments that are kept on the disk for later runs.
-const KEPT_CODE: usize = 16;
 
 /// The module under test with all modules that it calls, linked.
 pub(super) struct Variant {
@@ -29,15 +25,14 @@ pub(super) struct Variant {
 }
 
 impl Variant {
-    /// Links `module` with all modules that it calls, and `fakes` in the place of some. `folder` is for temporary files. Blocks while it
-    /// compiles. Compiled code is kept in `target/test` of the workspace.
+    /// Links `module` with all modules that it calls, and `fakes` in the place of some. Blocks while it compiles. Compiled code is
+    /// kept in the workspace's [`code_folder`].
     pub(super) fn link(
         mut config: AppConfig,
         artifacts: &Artifacts,
         module: &ModuleName,
         fakes: &BTreeMap<ModuleName, Fake>,
         host: &Host,
-        folder: &Path,
     ) -> Result<Self, RunError> {
         let mut artifacts = artifacts.clone();
         for (name, fake) in fakes {
@@ -50,18 +45,44 @@ impl Variant {
         retain_modules(&mut config, &needed(&graph, module));
         artifacts.retain(|name, _| config.modules.contains_key(name));
         let Checked { config, graph, values, .. } = application::check_with(config, &artifacts)?;
-
-        let code = config.workspace.join("target/test/code");
-        std::fs::create_dir_all(&code).map_err(|source| RunError::Folder { folder: code.clone(), source })?;
-        let state = StateFolder::open(&folder.join("link"))?;
-        let compiler = host.compiler(&state, config.compile)?;
-        // Concurrent runs may share this folder. Code that is missing, or removed meanwhile, is compiled.
-        link_code(&code, &state.code());
+        let compiler = host.shared_compiler(&code_folder(&config.workspace), config.compile)?;
         let linked = link_all(&graph, &compiler, &host.capabilities, &LinkedCode::new())?;
-        link_code(&state.code(), &code);
-        prune(&code, KEPT_CODE);
         Ok(Self { config, graph, values, linked })
     }
+}
+
+/// Returns the folder of a workspace with the code that suites were compiled to. Concurrent runs share it.
+pub fn code_folder(workspace: &Path) -> PathBuf {
+    workspace.join("target/test/compiled")
+}
+
+/// Reduces an application to what the cases of `suites` need for `module`: it and the modules that it may call, unless a case fakes them.
+/// Modules that are faked already stay. Returns the modules that at least one case needs as they are.
+///
+/// Callers of the module and all routes are removed, so nothing is known of what they need.
+pub fn reduce<'a>(
+    config: &mut AppConfig,
+    module: &ModuleName,
+    suites: impl IntoIterator<Item = &'a Suite>,
+) -> BTreeSet<ModuleName> {
+    let mut real = BTreeSet::from([module.clone()]);
+    let mut kept: BTreeSet<ModuleName> =
+        config.modules.iter().filter(|(_, module)| module.is_fake).map(|(name, _)| name.clone()).collect();
+    for case in suites.into_iter().flat_map(|suite| &suite.cases) {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![module]);
+        while let Some(name) = open.pop() {
+            if case.fakes.contains_key(name) || !seen.insert(name) {
+                continue;
+            }
+            open.extend(config.modules.get(name).into_iter().flat_map(|module| module.calls.modules()));
+        }
+        real.extend(seen.into_iter().cloned());
+        kept.extend(case.fakes.keys().cloned());
+    }
+    kept.extend(real.iter().cloned());
+    retain_modules(config, &kept);
+    real.retain(|name| config.modules.get(name).is_some_and(|module| !module.is_fake));
+    real
 }
 
 /// Returns a module and all modules that it calls directly or indirectly.
@@ -91,17 +112,6 @@ fn retain_modules(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
         compartment.modules.retain(|name| modules.contains(name));
     }
     config.compartments.retain(|_, compartment| !compartment.modules.is_empty());
-}
-
-/// Hard-links compiled code from one folder into another. The file names identify the contents, and the files never change.
-fn link_code(from: &Path, to: &Path) {
-    let Ok(entries) = std::fs::read_dir(from) else { return };
-    for entry in entries.flatten() {
-        if entry.path().extension().is_some_and(|extension| extension == "cwasm") {
-            // Fails if the link exists already or the file is gone. Missing code is compiled again.
-            let _ = std::fs::hard_link(entry.path(), to.join(entry.file_name()));
-        }
-    }
 }
 
 /// The fakes of the case that runs. Cases run one after another.
