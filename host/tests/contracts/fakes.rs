@@ -209,6 +209,35 @@ fn a_starter_is_made_from_the_contract_and_fits_it() {
 }
 
 #[test]
+fn functions_of_two_versions_have_names_of_their_own() {
+    let package = |version: &str| {
+        format!("package field:books@{version} {{ interface books {{ get: func(id: u32) -> string; }} }}")
+    };
+    let wit = "package field:shelf; world component { export field:books/books@1.0.0; export field:books/books@2.1.0; }";
+    let app = kiosk()
+        .file("wit/books-1/books.wit", &package("1.0.0"))
+        .file("wit/books-2/books.wit", &package("2.1.0"))
+        .file("shelf/wit/shelf.wit", wit);
+    let starter = app.out(&["fake", "shelf"]);
+    assert!(starter.contains("\"books@1.get\"") && starter.contains("\"books@2.get\""), "{starter}");
+    let app = app.file("starter.json", &starter);
+    app.out(&["fake", "shelf", "--check", "starter.json"]);
+    for (name, fault) in [
+        ("books@2.1.get", None),
+        ("field:books/books@1.0.0.get", None),
+        ("get", Some("`get` means several functions; write one of `books@1.get`, `books@2.get`")),
+        ("books.get", Some("`books.get` means several functions; write one of `books@1.get`, `books@2.get`")),
+        ("books@3.get", Some("the contract has no function `books@3.get`, only `books@1.get`, `books@2.get`")),
+    ] {
+        let script = json!({ "answers": [{ "call": name, "answer": "" }], "calls": [{ "call": name }] });
+        fs::write(app.path().join("named.json"), script.to_string()).unwrap();
+        let command = ["fake", "shelf", "--check", "named.json"];
+        let said = run(host::binary().args(command).current_dir(app.path())).expect(i32::from(fault.is_some()));
+        assert!(said.err.contains(fault.unwrap_or("fits")), "{name}: {}", said.err);
+    }
+}
+
+#[test]
 fn what_a_fake_cannot_make_is_refused_in_plain_words() {
     for (body, said) in [
         ("resource shelf; open: func() -> shelf;", "has the resource `shelf`, and a fake can't make handles"),
