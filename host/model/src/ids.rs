@@ -242,7 +242,7 @@ impl InterfaceName {
 
     /// Returns the shortest text that refers to this interface and to no other of `all`: `greet`, `greet@1`, `greet@1.2`, `greet@1.2.0`, or
     /// else the full name.
-    pub fn shortest_reference<'a>(&self, all: impl Iterator<Item = &'a InterfaceName> + Clone) -> String {
+    pub fn shortest_reference<'a>(&self, all: &(impl Iterator<Item = &'a InterfaceName> + Clone)) -> String {
         let version = self.version().unwrap_or_default();
         let ends = version.match_indices('.').map(|(at, _)| at).chain([version.len()]);
         let versioned = ends.map(|end| format!("{}@{}", self.short(), &version[..end]));

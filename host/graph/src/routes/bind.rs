@@ -119,7 +119,7 @@ fn which_of(path: &FunctionPath, exports: &[String]) -> String {
     let exports: Vec<InterfaceName> =
         exports.iter().filter_map(|export| InterfaceName::try_from(export.clone()).ok()).collect();
     let written = |export: &InterfaceName| {
-        FunctionPath { interface: export.shortest_reference(exports.iter()), ..path.clone() }.to_string()
+        FunctionPath { interface: export.shortest_reference(&exports.iter()), ..path.clone() }.to_string()
     };
     let written: Vec<String> = exports.iter().map(written).collect();
     format!("name one of them: {}", list_names(&written))

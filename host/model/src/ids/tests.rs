@@ -78,7 +78,7 @@ proptest::proptest! {
 fn the_shortest_reference_names_one_interface() {
     let shortest = |name: &str, others: &[&str]| {
         let all: Vec<InterfaceName> = others.iter().chain([&name]).map(|name| interface(name)).collect();
-        interface(name).shortest_reference(all.iter())
+        interface(name).shortest_reference(&all.iter())
     };
     for (name, others, expected) in [
         ("a:b/c@1.2.3", &[][..], "c"),
@@ -91,7 +91,7 @@ fn the_shortest_reference_names_one_interface() {
     ] {
         assert_eq!(shortest(name, others), expected, "{name} {others:?}");
     }
-    assert_eq!(InterfaceName::world().shortest_reference([interface("a:b/c")].iter()), "");
+    assert_eq!(InterfaceName::world().shortest_reference(&[interface("a:b/c")].iter()), "");
 }
 
 #[test]

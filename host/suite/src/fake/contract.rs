@@ -163,7 +163,7 @@ fn functions(artifact: &Artifact) -> Result<Vec<ContractFunction>, String> {
                 })
             };
             let parameters = function.parameters.iter().map(|parameter| codec(&parameter.name, &parameter.ty));
-            let full_name = match interface.shortest_reference(exports.keys()) {
+            let full_name = match interface.shortest_reference(&exports.keys()) {
                 reference if reference.is_empty() => name.clone(),
                 reference => format!("{reference}.{name}"),
             };
