@@ -89,6 +89,15 @@ pub struct Made {
     pub notes: Vec<String>,
 }
 
+impl Made {
+    /// Returns what to run in the module's folder for its native tests.
+    pub fn native_tests(&self, language: &Starter) -> String {
+        let is_locked = self.files.iter().any(|file| file.ends_with("package-lock.json"));
+        // `npm ci` needs a lock file, which only a module with packages has at first.
+        if is_locked { language.test.to_owned() } else { language.test.replace("npm ci", "npm install") }
+    }
+}
+
 /// Makes an application in a new folder of `parent`, with a module that has data, a route and a suite.
 ///
 /// # Errors

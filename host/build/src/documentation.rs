@@ -7,36 +7,39 @@ use std::sync::Arc;
 
 use wit_parser::{Resolve, TypeDef, TypeDefKind, TypeId, UnresolvedPackage, UnresolvedPackageGroup};
 
-use super::Event;
 use watertight_component::artifact::{Docs, InterfaceDocs};
 use watertight_model::ids::InterfaceName;
 
 /// The documentation comments of the interfaces in WIT folders.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Documentation(BTreeMap<InterfaceName, InterfaceDocs>);
+pub(super) struct Documentation {
+    interfaces: BTreeMap<InterfaceName, InterfaceDocs>,
+    /// A sentence for each folder whose WIT is not valid.
+    pub(super) faults: Vec<String>,
+}
 
 impl Documentation {
     /// Reads the documentation comments of every WIT package of the workspace: in the folder `wit`, its subfolders and those of `wit/deps`.
-    pub(super) fn read(workspace: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) -> Self {
+    pub(super) fn read(workspace: &Path) -> Self {
         let mut documentation = Self::default();
         let wit = workspace.join("wit");
-        documentation.add_folder(&wit, listener);
+        documentation.add_folder(&wit);
         for folder in folders_in(&wit).into_iter().chain(folders_in(&wit.join("deps"))) {
-            documentation.add_folder(&folder, listener);
+            documentation.add_folder(&folder);
         }
         documentation
     }
 
     /// Adds the documentation in a module's own `wit` folder and in the folder's `deps`. The workspace takes precedence for an interface
     /// that both have.
-    pub(super) fn with(&self, wit: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) -> Cow<'_, Self> {
+    pub(super) fn with(&self, wit: &Path) -> Cow<'_, Self> {
         if !wit.is_dir() {
             return Cow::Borrowed(self);
         }
         let mut documentation = self.clone();
-        documentation.add_folder(wit, listener);
+        documentation.add_folder(wit);
         for folder in folders_in(&wit.join("deps")) {
-            documentation.add_folder(&folder, listener);
+            documentation.add_folder(&folder);
         }
         Cow::Owned(documentation)
     }
@@ -48,23 +51,23 @@ impl Documentation {
             let docs = interface_docs(&|id| &resolve.types[id], interface);
             (docs != InterfaceDocs::default()).then_some((name.parse().ok()?, docs))
         });
-        Self(found.collect())
+        Self { interfaces: found.collect(), faults: Vec::new() }
     }
 
     /// Adds the documentation of interfaces that only `other` has.
     pub(super) fn or(mut self, other: &Self) -> Self {
-        for (name, docs) in &other.0 {
-            self.0.entry(name.clone()).or_insert_with(|| docs.clone());
+        for (name, docs) in &other.interfaces {
+            self.interfaces.entry(name.clone()).or_insert_with(|| docs.clone());
         }
         self
     }
 
     /// Returns the documentation comments of these interfaces.
     pub(super) fn of<'a>(&self, interfaces: impl Iterator<Item = &'a InterfaceName>) -> Docs {
-        Docs(interfaces.filter_map(|name| Some((name.clone(), self.0.get(name)?.clone()))).collect())
+        Docs(interfaces.filter_map(|name| Some((name.clone(), self.interfaces.get(name)?.clone()))).collect())
     }
 
-    fn add_folder(&mut self, folder: &Path, listener: &(dyn Fn(Event<'_>) + Sync)) {
+    fn add_folder(&mut self, folder: &Path) {
         if !holds_wit(folder) {
             return;
         }
@@ -73,12 +76,10 @@ impl Documentation {
                 self.add_package(&group.main);
                 group.nested.iter().for_each(|package| self.add_package(package));
             }
-            // The module's own compiler has already checked the WIT that the module needs.
+            // A module that needs this package is not built, and the reason is its error.
             Err(error) => {
                 let folder = folder.display();
-                listener(Event::Warning(&format!(
-                    "no documentation from `{folder}`, which is not valid WIT: {error:#}"
-                )));
+                self.faults.push(format!("no documentation from `{folder}`, which is not valid WIT: {error:#}"));
             }
         }
     }
@@ -90,7 +91,7 @@ impl Documentation {
             // Interfaces that this package only uses belong to other packages and have no text here.
             let docs = interface_docs(&|id| &package.types[id], interface);
             if docs != InterfaceDocs::default() {
-                self.0.entry(name).or_insert(docs);
+                self.interfaces.entry(name).or_insert(docs);
             }
         }
     }

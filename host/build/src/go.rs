@@ -30,6 +30,9 @@ use super::{Event, write_if_changed};
 /// The oldest supported Go version. Older ones can't keep Go's garbage collector from moving or freeing memory that the host reads.
 const OLDEST: &str = "1.25";
 
+/// The oldest Go version that fetches a newer one by itself.
+const OLDEST_THAT_FETCHES: &str = "1.21";
+
 /// The advice on how to install Go.
 const HELP: &str = "install Go 1.25 or newer from https://go.dev, or put it on the PATH";
 
@@ -111,10 +114,25 @@ struct Module {
     path: String,
 }
 
+/// Checks that Go itself works, whatever a module's `go.mod` says.
+fn check_installed() -> Result<(), BuildError> {
+    let mut command = Command::new("go");
+    command.arg("version").current_dir("/").env("GOTOOLCHAIN", "local");
+    let broken = |said: String| BuildError::NoToolchain {
+        program: "go".into(),
+        help: HELP,
+        source: std::io::Error::other(format!("`go version` fails: {said}")),
+    };
+    let version = capture_output(command, HELP)?.map_err(broken)?;
+    // A newer Go can fetch the version that `go.mod` asks for. One from before 1.21 can't.
+    check_version("Go", &version, &[OLDEST_THAT_FETCHES])
+}
+
 /// Returns the description of the Go module. Checks that the toolchain is installed and recent enough.
 fn check(source: &Source) -> Result<GoMod, BuildError> {
     let manifest = source.folder.join("go.mod");
     let wrong = |message| BuildError::Manifest { path: manifest.clone(), message };
+    check_installed()?;
     let json = capture_output(go(source, &["mod", "edit", "-json"]), HELP)?.map_err(wrong)?;
     let read: GoMod = serde_json::from_str(&json)
         .map_err(|error| wrong(format!("the output of `go mod edit -json` can't be understood: {error}")))?;

@@ -137,7 +137,8 @@ pub fn build(
     let (cores, failed) = if rust.is_empty() { Default::default() } else { cargo::compile(&rust, options, listener) };
     errors.extend(failed);
     let mut cores = cores.into_iter();
-    let documentation = Documentation::read(&options.workspace, listener);
+    let documentation = Documentation::read(&options.workspace);
+    let mut faults = documentation.faults.clone();
     let mut built = Vec::with_capacity(sources.len());
     for source in &sources {
         let compiled = match source.language {
@@ -151,7 +152,8 @@ pub fn build(
             Language::Python => python::compile(source, &options.workspace, listener),
             Language::C => c::compile(source, &options.workspace, options.profile.keeps_names(), listener),
         };
-        let documentation = documentation.with(&source.folder.join("wit"), listener);
+        let documentation = documentation.with(&source.folder.join("wit"));
+        faults.extend(documentation.faults.iter().filter(|fault| !faults.contains(fault)).cloned().collect::<Vec<_>>());
         let content = Content {
             name: &source.name,
             language: source.language.as_str(),
@@ -165,6 +167,10 @@ pub fn build(
             }
             Err(error) => errors.push(error),
         }
+    }
+    // An error says what is wrong with a package that a module needs. A warning before it would hide that.
+    if errors.is_empty() {
+        faults.iter().for_each(|fault| listener(Event::Warning(fault)));
     }
     BuildErrors::or(errors, built)
 }

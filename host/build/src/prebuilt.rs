@@ -54,11 +54,13 @@ pub fn embed(
     if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
         return Err(BuildError::NoFolder { folder: folder.to_owned() });
     }
+    let standing = Documentation::read(&options.workspace);
+    standing.faults.iter().for_each(|fault| listener(Event::Warning(fault)));
     let content = Content {
         name: &prebuilt.name,
         language: &prebuilt.language,
         migrations: folder.map_or(Ok(Vec::new()), migrations)?,
-        documentation: Documentation::of_component(&resolve).or(&Documentation::read(&options.workspace, listener)),
+        documentation: Documentation::of_component(&resolve).or(&standing),
     };
     let built = finish(content, component, options)?;
     listener(Event::Built(&built));

@@ -157,6 +157,13 @@ fn inputs(world: &str, python: &str, pinned: &str, project: &Project, trees: &[T
     list
 }
 
+/// Whether pip finds a package of this name, in whatever form.
+fn exists(tools: &Tools, name: &str) -> bool {
+    let mut command = Command::new(&tools.python);
+    command.args(["-m", "pip", "index", "versions"]).args(QUIET_PIP).arg(name);
+    capture_output(command, HELP).is_ok_and(|found| found.is_ok())
+}
+
 /// The build of one module.
 struct Build<'a> {
     source: &'a Source,
@@ -220,7 +227,10 @@ impl Build<'_> {
                 .chain(["--target".to_owned(), target.display().to_string()])
                 .collect();
             let job = json!({"pip": pip, "dependencies": project.dependencies, "output": file});
-            self.drive(tools, "pin", &job.to_string()).map_err(|error| project::pure(error, &file))?;
+            // The list is not written yet: the requirement is that of the module's own file.
+            let manifest = self.source.folder.join(project::MANIFEST);
+            self.drive(tools, "pin", &job.to_string())
+                .map_err(|error| project::pure(error, &manifest, |name| exists(tools, name)))?;
             let text = format!("`{}` is new: it pins the packages of `{}`. Keep it", file.display(), self.source.name);
             (self.listener)(Event::Warning(&text));
         }
@@ -244,7 +254,8 @@ impl Build<'_> {
             let mut command = Command::new(&tools.python);
             command.args(arguments).args(QUIET_PIP).args(PURE).arg("--target").arg(&folder).arg("-r").arg(&file);
             let shown = format!("python {} -r {}", arguments.join(" "), file.display());
-            step(self.source, command, shown, HELP, self.listener).map_err(|error| project::pure(error, &file))?;
+            step(self.source, command, shown, HELP, self.listener)
+                .map_err(|error| project::pure(error, &file, |name| exists(tools, name)))?;
         }
         self.write(&stamp, pinned)?;
         Ok(folder)

@@ -242,6 +242,21 @@ fn what_can_not_be_a_module_is_refused_before_anything_is_compiled() {
 }
 
 #[test]
+fn a_fault_in_a_contract_is_the_error_of_the_module_that_needs_it() {
+    let place = Place::new();
+    let module = place.module("alpha");
+    place.write("modules/alpha/wit/world.wit", "package a:alpha;\nworld component { export a:shelf/shelf@1.0.0; }");
+    place.write("wit/shelf/shelf.wit", "package a:shelf@1.0.0;\ninterface shelf { find: func() -> option<strng>; }");
+    let source = source::read_all(&[module]).0.remove(0);
+    let refused = World::gather(&source, place.0.path()).err().unwrap().to_string();
+    assert!(refused.contains("wit/shelf` is not valid") && refused.contains("strng"), "{refused}");
+    // A package that nothing declares is missing, whatever else is not valid.
+    place.write("modules/alpha/wit/world.wit", "package a:alpha;\nworld component { export a:shelves/shelf@1.0.0; }");
+    let refused = World::gather(&source, place.0.path()).err().unwrap().to_string();
+    assert!(refused.contains("not found") && !refused.contains("strng"), "{refused}");
+}
+
+#[test]
 fn migrations_in_an_impossible_form_are_named() {
     let place = Place::new();
     let folder = place.module("alpha");

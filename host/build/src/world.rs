@@ -45,7 +45,7 @@ impl World {
     pub fn read(folder: &Path, workspace: &Path) -> anyhow::Result<Self> {
         let wit = folder.join("wit");
         anyhow::ensure!(holds_wit(&wit), "there is no `.wit` file in `{}`", wit.display());
-        Self::of(UnresolvedPackageGroup::parse_dir(&wit)?, available(&wit, workspace))
+        Self::of_text(UnresolvedPackageGroup::parse_dir(&wit)?, &wit, workspace)
     }
 
     /// Reads the only world in the module's `wit` folder.
@@ -66,7 +66,7 @@ impl World {
             return Err(refused(format!("there is no `.wit` file in `{}`", wit.display())));
         }
         let main = UnresolvedPackageGroup::parse_dir(&wit).map_err(|error| refused(format!("{error:#}")))?;
-        let (mut packages, _) = needed(&main, available(&wit, workspace));
+        let mut packages = packages(&main, &wit, workspace).map_err(|error| refused(format!("{error:#}")))?;
         if reports_failure {
             let lifecycle = UnresolvedPackageGroup::parse("lifecycle.wit", LIFECYCLE);
             let lifecycle = lifecycle.expect("the host's own contract is WIT");
@@ -78,7 +78,7 @@ impl World {
 
     /// Resolves the only world of `main` with the packages that a module with the WIT folder `wit` may use.
     pub(super) fn of_text(main: UnresolvedPackageGroup, wit: &Path, workspace: &Path) -> anyhow::Result<Self> {
-        let (packages, _) = needed(&main, available(wit, workspace));
+        let packages = packages(&main, wit, workspace)?;
         Self::resolve(main, packages, false)
     }
 
@@ -183,18 +183,15 @@ pub(super) fn contracts(folder: &Path, workspace: &Path) -> Option<BTreeSet<Path
         available.iter().map(|(name, (folder, _))| (name.clone(), folder.clone())).collect();
     let (packages, missing) = needed(&main, available);
     let folder = |package: UnresolvedPackageGroup| folders.get(&package.main.name).cloned();
-    if missing { None } else { packages.into_iter().map(folder).collect() }
+    if !missing.is_empty() { None } else { packages.into_iter().map(folder).collect() }
 }
 
 /// Returns the packages that a module may use, with their folders. A package in the module's own `wit/deps` takes precedence over one of
 /// the same name in the workspace's `wit`, and this one over one in the workspace's `wit/deps`. Leaves out folders with invalid WIT; if the
 /// module needs one, its package is reported as missing.
 pub fn available(wit: &Path, workspace: &Path) -> Available {
-    let shared = workspace.join("wit");
-    let folders = folders_in(&wit.join("deps")).into_iter().chain([shared.clone()]).chain(folders_in(&shared));
-    let folders = folders.chain(folders_in(&shared.join("deps")));
     let mut packages = BTreeMap::new();
-    for folder in folders.filter(|folder| holds_wit(folder)) {
+    for folder in folders(wit, workspace) {
         if let Ok(group) = UnresolvedPackageGroup::parse_dir(&folder) {
             packages.entry(group.main.name.clone()).or_insert((folder, group));
         }
@@ -202,24 +199,67 @@ pub fn available(wit: &Path, workspace: &Path) -> Available {
     packages
 }
 
-/// Returns the packages that `main` needs directly or indirectly, and whether some of them are missing.
-pub fn needed(main: &UnresolvedPackageGroup, mut available: Available) -> (Vec<UnresolvedPackageGroup>, bool) {
+/// Returns the folders in which packages are looked for, the most exact first.
+fn folders(wit: &Path, workspace: &Path) -> impl Iterator<Item = PathBuf> {
+    let shared = workspace.join("wit");
+    let deps = folders_in(&shared.join("deps"));
+    let folders = folders_in(&wit.join("deps")).into_iter().chain([shared.clone()]).chain(folders_in(&shared));
+    folders.chain(deps).filter(|folder| holds_wit(folder))
+}
+
+/// Returns the packages that `main` needs directly or indirectly, as far as they are there.
+///
+/// # Errors
+///
+/// What is wrong in the WIT of a package that is needed.
+fn packages(
+    main: &UnresolvedPackageGroup,
+    wit: &Path,
+    workspace: &Path,
+) -> anyhow::Result<Vec<UnresolvedPackageGroup>> {
+    let (packages, missing) = needed(main, available(wit, workspace));
+    for folder in if missing.is_empty() { Vec::new() } else { folders(wit, workspace).collect() } {
+        if let Err(error) = UnresolvedPackageGroup::parse_dir(&folder)
+            && missing.iter().any(|package| declares(&folder, package))
+        {
+            anyhow::bail!("the WIT in `{}` is not valid: {error:#}", folder.display());
+        }
+    }
+    Ok(packages)
+}
+
+/// Whether a file of a folder whose WIT is not valid has the line `package NAME` for this package.
+fn declares(folder: &Path, package: &PackageName) -> bool {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let is_line = |line: &str| {
+        let name = line.trim_start().strip_prefix("package ").map(|rest| rest.trim().trim_end_matches([';', '{', ' ']));
+        name.is_some_and(|name| *name == package.to_string())
+    };
+    let texts = files.filter(|file| file.extension().is_some_and(|extension| extension == "wit"));
+    texts.filter_map(|file| std::fs::read_to_string(file).ok()).any(|text| text.lines().any(is_line))
+}
+
+/// Returns the packages that `main` needs directly or indirectly, and the names of those that are missing.
+pub fn needed(
+    main: &UnresolvedPackageGroup,
+    mut available: Available,
+) -> (Vec<UnresolvedPackageGroup>, BTreeSet<PackageName>) {
     let named = |group: &UnresolvedPackageGroup| -> BTreeSet<PackageName> {
         let packages = std::iter::once(&group.main).chain(&group.nested);
         packages.flat_map(|package| package.foreign_deps.keys().cloned()).collect()
     };
     let mut wanted = named(main);
     let mut packages: Vec<UnresolvedPackageGroup> = Vec::new();
-    let mut missing = false;
+    let mut missing = BTreeSet::new();
     let own: BTreeSet<&PackageName> =
         std::iter::once(&main.main).chain(&main.nested).map(|package| &package.name).collect();
     while let Some(name) = wanted.pop_first() {
         if let Some((_, package)) = available.remove(&name) {
             wanted.extend(named(&package));
             packages.push(package);
-        } else {
+        } else if !own.contains(&name) && packages.iter().all(|package| package.main.name != name) {
             // A package that was found before is no longer in `available`.
-            missing |= !own.contains(&name) && packages.iter().all(|package| package.main.name != name);
+            missing.insert(name);
         }
     }
     (packages, missing)

@@ -111,13 +111,20 @@ pub(super) fn folder(module: &ModuleConfig) -> Option<PathBuf> {
 }
 
 /// Returns the source folders of the named modules, or of all modules that have one if no name is given. A name is the module's name in the
-/// manifest, or the name of its folder beside the manifest.
+/// manifest, the name of its folder beside the manifest, or the path of a folder.
 pub(super) fn folders(config: &AppConfig, names: &[String]) -> anyhow::Result<Vec<PathBuf>> {
     if names.is_empty() {
         return Ok(config.modules.values().filter_map(folder).collect());
     }
     let find = |name: &String| {
         let Some((_, module)) = config.modules.iter().find(|(known, _)| known.as_str() == name) else {
+            // A path names a folder, also one whose name is that of a module which the manifest takes from elsewhere.
+            if name.contains('/') {
+                let beside = [Path::new("").join(name), config.root.join(name)];
+                return beside.into_iter().find(|folder| folder.is_dir()).with_context(|| {
+                    format!("there is no folder `{name}`, neither here nor beside the manifest of `{}`", config.name)
+                });
+            }
             // A folder beside the manifest may hold another build of a module that the manifest takes from elsewhere.
             let beside = name.parse::<ModuleName>().ok().map(|name| config.root.join(name.as_str()));
             return beside.filter(|folder| folder.is_dir()).with_context(|| {

@@ -7,12 +7,15 @@ use serde_json::value::RawValue;
 use super::client::Client;
 use super::installed::{new_host, overrides};
 use super::serve::start_log;
+use super::test::tell_compilations;
 use super::{CallArguments, module_log, output, signals};
 use watertight_control::control::{StartPlan, StartSource};
-use watertight_control::invoke::{Caller, invoke};
+use watertight_control::invoke::{Caller, check, invoke};
 use watertight_control::state::StateFolder;
 use watertight_edge::admin::{CallRequest, CallResponse};
+use watertight_graph::graph::Node;
 use watertight_model::config::{AppConfig, Overrides};
+use watertight_model::ids::ModuleName;
 use watertight_store::ConcurrentCalls;
 
 pub(super) fn call(arguments: &CallArguments) -> anyhow::Result<()> {
@@ -53,13 +56,29 @@ async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<B
     Ok(answer.result)
 }
 
+/// Says what this process starts for the call, and on which state.
+fn tell(initial: &StartPlan) {
+    let state = initial.state().path().display();
+    output::say(&format!("no host runs on `{state}`, so this command starts the application: {}", initial.why()));
+    let build = |(name, node): (&ModuleName, &Node)| format!("{name} build {}", node.artifact.build());
+    let builds: Vec<String> = initial.graph().modules.iter().map(build).collect();
+    output::say(&format!("  {}", builds.join(", ")));
+}
+
 async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Result<Box<RawValue>> {
     let (_log, _flush) = start_log(config.log.format, &module_log::level(config.log))?;
     let state = StateFolder::open(&config.state)?;
     let overrides = Overrides { state: arguments.host.state.clone(), ..overrides() };
     let host = new_host(&config)?;
     let initial = StartPlan::find(config, arguments.application.app.clone(), &overrides, state, StartSource::Newest)?;
-    let control = tokio::task::spawn_blocking(move || initial.start(&host)).await??;
+    // Nothing is compiled, migrated or published for a call that can't be made.
+    check(initial.graph(), &arguments.function, &arguments.arguments)?;
+    let initial = initial.asked_by("call");
+    tell(&initial);
+    let told = tokio::spawn(tell_compilations(host.engines.clone()));
+    let started = tokio::task::spawn_blocking(move || initial.start(&host)).await;
+    told.abort();
+    let control = started??;
     let generation = control.runtime().current();
     let call = async {
         // No host runs on this state folder, and this process serves no requests.

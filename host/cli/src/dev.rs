@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,7 @@ use watertight_control::state::{HostInfo, Requester, StateFolder};
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::ModuleName;
 use watertight_model::problem::{Problems, list_names};
+use watertight_suite::fake::{ChangedFake, ServedFakes};
 
 /// The folder for the components that `dev` builds, relative to the workspace. The command `build` has another one, so `dev` leaves the
 /// components for `run` as they are.
@@ -38,9 +39,10 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
         arguments;
     let mut given = Overrides { listen, admin, probe, ..overrides() };
     let config = config::load(&application.app, &given)?;
-    if let Some(served) = fakes.serve(&config)? {
+    let served = fakes.serve(&config)?.map(Arc::new);
+    if let Some(served) = &served {
         given.fakes = served.components();
-        install_stand_ins(Arc::new(served));
+        install_stand_ins(served.clone());
     }
     let state = state.unwrap_or_else(|| StateFolder::development_beside(&config.state));
     let components = config.workspace.join(COMPONENTS);
@@ -55,7 +57,7 @@ pub(super) fn dev(arguments: DevArguments) -> anyhow::Result<()> {
     fakes.announce();
 
     let sources = Sources::new(application.app.clone(), overrides.clone());
-    let mut author = Author { sources: Some(sources), watcher: Watcher::new(), config, is_first: true };
+    let mut author = Author { sources: Some(sources), watcher: Watcher::new(), config, fakes: served, is_first: true };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(async {
         // This handler stops builds. While a host serves, `serve` has handlers of its own.
@@ -135,6 +137,7 @@ struct Author {
     watcher: Watcher,
     /// The configuration from the last manifest and routes that had no faults.
     config: AppConfig,
+    fakes: Option<Arc<ServedFakes>>,
     /// Whether the next build is the first one.
     is_first: bool,
 }
@@ -193,6 +196,11 @@ impl Author {
     async fn process_change(&mut self, changes: Changes, control: &Arc<Control>) {
         let what = self.names(&changes);
         let number = || control.runtime().current().number;
+        let scripts = self.renew_fakes();
+        if !scripts.is_empty() && changes.changed.iter().all(|file| scripts.iter().any(|script| is_same(script, file)))
+        {
+            return;
+        }
         let Some(look) = self.adopt_config(changes) else {
             return output::failed(&format!(
                 "{what}: the configuration can't be read; generation {} goes on",
@@ -230,6 +238,20 @@ impl Author {
             }
             Err(error) => output::failed(&format!("{what}: {told}{error}; generation {} goes on", number())),
         }
+    }
+
+    /// Reads changed scripts of fakes and tells what is wrong with them. Returns their files.
+    fn renew_fakes(&self) -> Vec<PathBuf> {
+        let changed = self.fakes.iter().flat_map(|fakes| fakes.renew());
+        let told = |fake: ChangedFake| {
+            let ChangedFake { module, file, fault } = fake;
+            match fault {
+                None => output::live(&format!("{}: answers for `{module}` from now on", file.display())),
+                Some(fault) => output::failed(&format!("{fault}\n{:>9} the last good script goes on", "")),
+            }
+            file
+        };
+        changed.map(told).collect()
     }
 
     /// Applies the manifest, routes and components on the disk to the running host.
@@ -369,6 +391,11 @@ impl Author {
         }
         text
     }
+}
+
+/// Whether two paths name the same file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 impl BuildResult {

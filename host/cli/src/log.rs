@@ -9,8 +9,8 @@ use watertight_edge::admin::LogLevel;
 
 #[derive(Debug, Args)]
 pub(super) struct LogArguments {
-    /// Log level from now on, until the host ends: a level, or directives as in `WATERTIGHT_LOG`, such as `info,request=debug`. Without it,
-    /// the current level is printed.
+    /// Log level from now on, until the host ends: a level, or directives as in `WATERTIGHT_LOG`, such as `info,request=debug`. `default` is
+    /// what the host started with. Without it, the current level is printed.
     #[arg(value_name = "LEVEL")]
     level: Option<String>,
     #[command(flatten)]

@@ -93,7 +93,7 @@ fn module(arguments: &ModuleArguments) -> anyhow::Result<()> {
     };
     let made = new::module(&Place::of(&config), &options)?;
     say(&made);
-    let (name, test) = (&arguments.name, language.test);
+    let (name, test) = (&arguments.name, made.native_tests(language));
     output::done(&format!(
         "the module `{name}`: run `watertight test {name}`, and `{test}` in its folder for its native tests"
     ));

@@ -104,6 +104,9 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
             .collect(),
     };
     Problems::ok_or_problems(problems, ())?;
+    for note in unanswered(&suites, &artifacts) {
+        output::warn(&note);
+    }
     let log = BufferedLog::start(config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut reports = Vec::new();
@@ -130,7 +133,7 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
 }
 
 /// Tells which components are compiled, without end. Most take less than [`TOLD_AFTER`] and are not worth a line.
-async fn tell_compilations(engines: Engines) {
+pub(super) async fn tell_compilations(engines: Engines) {
     let mut told = None;
     loop {
         tokio::time::sleep(TOLD_AFTER / 4).await;
@@ -231,6 +234,26 @@ fn build_folders(config: &AppConfig, folders: &[PathBuf]) -> anyhow::Result<()> 
         return Ok(());
     }
     build::build_with_progress(folders, Options { quiet: true, ..Options::of(config.workspace.clone()) }).map(drop)
+}
+
+/// Returns a note for each suite of an interface that modules export only in other versions.
+fn unanswered(suites: &[Suite], artifacts: &Artifacts) -> Vec<String> {
+    let exports: BTreeSet<&InterfaceName> =
+        artifacts.values().flat_map(|artifact| artifact.shape.exports.keys()).collect();
+    let note = |suite: &Suite| {
+        let interface = Some(&suite.interface).filter(|name| !name.is_world())?;
+        let versions: Vec<String> = exports
+            .iter()
+            .filter(|export| export.unversioned() == interface.unversioned())
+            .map(|export| format!("`{export}`"))
+            .collect();
+        let is_answered = versions.is_empty() || exports.iter().any(|export| export.can_serve(interface));
+        let (file, versions) = (suite.file.display(), versions.join(", "));
+        (!is_answered).then(|| {
+            format!("no module is tested by the suite `{file}`: it is for `{interface}`, and modules export {versions}")
+        })
+    };
+    suites.iter().filter_map(note).collect()
 }
 
 /// Whether a case of a suite fakes the module.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::value::RawValue;
 
-use watertight_graph::graph::FunctionNotFound;
+use watertight_graph::graph::{AppGraph, FunctionNotFound};
 use watertight_json::{FunctionCodec, Unsupported, Violation};
 use watertight_model::ids::FunctionPath;
 use watertight_runtime::runtime::{CallError, Generation, detached};
@@ -76,6 +76,16 @@ impl Caller {
     pub fn concurrent(request: impl Into<Arc<str>>) -> Self {
         Self { request: request.into(), concurrent_calls: ConcurrentCalls::AtMost(Duration::ZERO) }
     }
+}
+
+/// Checks that the function at `path` exists and takes these arguments, as far as that is known before the application runs.
+///
+/// # Errors
+///
+/// The errors of [`invoke`] for a function or arguments that can't be used.
+pub fn check<T: AsRef<[u8]>>(graph: &AppGraph, path: &FunctionPath, arguments: &[T]) -> Result<(), InvokeError> {
+    let codec = FunctionCodec::new(graph.find(path)?.function)?;
+    codec.decode(arguments).map(drop).map_err(InvokeError::Invalid)
 }
 
 /// Calls the function at `path` with one JSON text for each parameter. Trailing optional parameters may be left out.

@@ -255,10 +255,34 @@ impl AppGraph {
     }
 }
 
-/// Finds a function among a module's exports. [`InterfaceName::matches_reference`] decides whether an interface's name matches.
+/// Finds the export that `reference` names. [`InterfaceName::matches_reference`] decides whether an interface's name matches.
 ///
-/// If several versions match, the rule for imports applies: the version that `interface` names is chosen, or else the newest version if it
+/// If several versions match, the rule for imports applies: the version that `reference` names is chosen, or else the newest version if it
 /// is compatible with all others.
+///
+/// # Errors
+///
+/// The names of the exports that match, if none of them is chosen. They are empty if no export matches.
+pub fn referred<'a>(
+    exports: impl Iterator<Item = (&'a InterfaceName, &'a Interface)>,
+    reference: &str,
+) -> Result<(&'a InterfaceName, &'a Interface), Vec<&'a InterfaceName>> {
+    let goes_by = |(name, export): &(&InterfaceName, &Interface)| {
+        name.matches_reference(reference) || export.identity(name).matches_reference(reference)
+    };
+    let candidates: Vec<_> = exports.filter(goes_by).collect();
+    let is_named = |name: &InterfaceName| {
+        reference == name.as_str()
+            || reference.split_once('@').is_some_and(|(short, v)| short == name.short() && name.version() == Some(v))
+    };
+    let named: Vec<_> = candidates.iter().filter(|(name, _)| is_named(name)).collect();
+    let newest = candidates.iter().max_by(|(a, _), (b, _)| a.compare_versions(b));
+    let newest = newest.filter(|(newest, _)| candidates.iter().all(|(name, _)| newest.can_serve(name)));
+    let chosen = if let [only] = named.as_slice() { Some(*only) } else { newest };
+    chosen.copied().ok_or_else(|| candidates.iter().map(|(name, _)| *name).collect())
+}
+
+/// Finds a function among a module's exports. [`referred`] says which interface is meant.
 pub(crate) fn find_function<'a>(
     module: &ModuleName,
     exports: &'a BTreeMap<InterfaceName, Interface>,
@@ -281,27 +305,15 @@ pub(crate) fn find_function<'a>(
             }
         });
     }
-    let goes_by = |(name, export): &(&InterfaceName, &Interface)| {
-        name.matches_reference(interface) || export.identity(name).matches_reference(interface)
-    };
-    let candidates: Vec<_> = exports.iter().filter(goes_by).collect();
-    let is_named = |name: &InterfaceName| {
-        interface == name.as_str()
-            || interface.split_once('@').is_some_and(|(short, v)| short == name.short() && name.version() == Some(v))
-    };
-    let named: Vec<_> = candidates.iter().filter(|(name, _)| is_named(name)).collect();
-    let newest = candidates.iter().max_by(|(a, _), (b, _)| a.compare_versions(b));
-    let newest = newest.filter(|(newest, _)| candidates.iter().all(|(name, _)| newest.can_serve(name)));
-    let chosen = if let [only] = named.as_slice() { Some(*only) } else { newest };
-    let Some(&(name, found)) = chosen else {
-        let several: Vec<String> = candidates.iter().map(|(name, _)| name.to_string()).collect();
+    let (name, found) = referred(exports.iter(), interface).map_err(|several| {
+        let several: Vec<String> = several.into_iter().map(ToString::to_string).collect();
         let (module, interface) = (module.clone(), interface.to_owned());
-        return Err(if several.is_empty() {
+        if several.is_empty() {
             FunctionNotFound::Interface { module, interface, exports: all_exports() }
         } else {
             FunctionNotFound::Ambiguous { module, interface, exports: several }
-        });
-    };
+        }
+    })?;
     match found.functions.get(function) {
         Some(function) => Ok(FoundFunction { interface: name, function }),
         None => Err(FunctionNotFound::Function {

@@ -256,6 +256,18 @@ impl InterfaceName {
                 .is_some_and(|(wanted, have)| is_compatible(&have, &wanted))
     }
 
+    /// Returns the shortest text that refers to this interface and to no other of `all`: `greet`, `greet@1`, `greet@1.2`, `greet@1.2.0`, or
+    /// else the full name.
+    pub fn shortest_reference<'a>(&self, all: &(impl Iterator<Item = &'a InterfaceName> + Clone)) -> String {
+        let version = self.version().unwrap_or_default();
+        let ends = version.match_indices('.').map(|(at, _)| at).chain([version.len()]);
+        let versioned = ends.map(|end| format!("{}@{}", self.short(), &version[..end]));
+        let is_enough = |text: &String| {
+            self.matches_reference(text) && all.clone().filter(|other| other.matches_reference(text)).count() <= 1
+        };
+        std::iter::once(self.short().to_owned()).chain(versioned).find(is_enough).unwrap_or_else(|| self.to_string())
+    }
+
     /// Whether the interface's version is a release whose text starts with `series`: `0.2.6` is a release of `0.2.`. Pre-releases are not.
     pub fn is_release_of(&self, series: &str) -> bool {
         self.version().is_some_and(|version| version.starts_with(series) && release(version).is_some())

@@ -38,6 +38,12 @@ impl InstanceState {
         self.current_mut().failure = Some(Box::new(FailureReport(words)));
     }
 
+    /// Returns why the call that failed did so: the guest's report, or else the message of a panic that the runtime of the guest's language
+    /// wrote to standard error.
+    pub fn reason(&self) -> Option<FailureReport> {
+        self.failure().cloned().or_else(|| self.log_budget().panic().map(FailureReport))
+    }
+
     /// Returns the guest's report of its failure in this call, if it made one.
     pub fn failure(&self) -> Option<&FailureReport> {
         self.current().failure.as_deref()

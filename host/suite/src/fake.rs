@@ -26,7 +26,7 @@ pub use contract::Contract;
 pub use default::default_value;
 pub use play::Play;
 pub use script::{ExpectedCall, Fault, read_calls};
-pub use served::ServedFakes;
+pub use served::{ChangedFake, ServedFakes};
 pub use starter::starter;
 #[cfg(doc)]
 use watertight_store::capability::StandIn;

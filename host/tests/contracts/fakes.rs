@@ -1,12 +1,15 @@
 //! Tests of fakes: a module without a component, whose calls are answered by a script or by default values.
 
 use std::fs;
+use std::path::Path;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use watertight_json::Codec;
+use watertight_model::config::{Overrides, load_manifest};
 use watertight_model::problem::Code;
-use watertight_suite::fake::default_value;
+use watertight_suite::fake::{FakeSource, ServedFakes, default_value};
 use watertight_testkit::command::{CommandOutput, run};
 use watertight_testkit::documents::encode;
 use watertight_testkit::types::types;
@@ -206,6 +209,74 @@ fn a_starter_is_made_from_the_contract_and_fits_it() {
     app.out(&["fake", "stock", "--check", "first"]);
     let app = with_case(app, &json!({ "stock": "first" }), &json!([sell("tea", &json!({ "ok": 0 }))]));
     assert!(test(&app, &[]).expect(0).err.ends_with("1 passed, 0 failed\n"));
+}
+
+#[test]
+fn functions_of_two_versions_have_names_of_their_own() {
+    let package =
+        |version: &str| format!("package field:books@{version};\ninterface books {{ get: func(id: u32) -> string; }}");
+    let wit =
+        "package field:shelf; world component { export field:books/books@1.0.0; export field:books/books@2.1.0; }";
+    let app = kiosk()
+        .file("wit/books-1/books.wit", &package("1.0.0"))
+        .file("wit/books-2/books.wit", &package("2.1.0"))
+        .file("shelf/wit/shelf.wit", wit);
+    let starter = app.out(&["fake", "shelf"]);
+    assert!(starter.contains("\"books@1.get\"") && starter.contains("\"books@2.get\""), "{starter}");
+    let app = app.file("starter.json", &starter);
+    app.out(&["fake", "shelf", "--check", "starter.json"]);
+    for (name, fault) in [
+        ("books@2.1.get", None),
+        ("field:books/books@1.0.0.get", None),
+        ("get", Some("`get` means several functions; write one of `books@1.get`, `books@2.get`")),
+        ("books.get", Some("`books.get` means several functions; write one of `books@1.get`, `books@2.get`")),
+        ("books@3.get", Some("the contract has no function `books@3.get`, only `books@1.get`, `books@2.get`")),
+    ] {
+        let script = json!({ "answers": [{ "call": name, "answer": "" }], "calls": [{ "call": name }] });
+        fs::write(app.path().join("named.json"), script.to_string()).unwrap();
+        let command = ["fake", "shelf", "--check", "named.json"];
+        let said = run(host::binary().args(command).current_dir(app.path())).expect(i32::from(fault.is_some()));
+        assert!(said.err.contains(fault.unwrap_or("fits")), "{name}: {}", said.err);
+    }
+}
+
+#[test]
+fn a_changed_script_is_read_again_and_its_fault_told_once() {
+    let script = |answer: &str| format!(r#"{{ "answers": [{{ "call": "take", "answer": {answer} }}] }}"#);
+    let app = kiosk().file("wit/stock/fake/mine.json", &script(r#"{ "ok": 7 }"#));
+    let config = load_manifest(app.path(), &Overrides::default()).unwrap();
+    let sources = [("stock".parse().unwrap(), FakeSource::named("mine", Path::new("")))].into();
+    let served = ServedFakes::read(&config, &sources).unwrap();
+    assert_eq!(served.renew().len(), 0);
+    let write = |text: &str| {
+        let file = app.path().join("wit/stock/fake/mine.json");
+        let before = file.metadata().unwrap().modified().unwrap();
+        fs::write(&file, text).unwrap();
+        let later = before + Duration::from_secs(1);
+        fs::File::options().write(true).open(&file).unwrap().set_modified(later).unwrap();
+    };
+    write(&script("7"));
+    let changed = served.renew();
+    assert_eq!((changed.len(), served.renew().len()), (1, 0));
+    assert_eq!(changed[0].module.as_str(), "stock");
+    assert!(changed[0].fault.as_ref().unwrap().contains("/answers/0/answer"), "{changed:?}");
+    write(&script(r#"{ "ok": 8 }"#));
+    let changed = served.renew();
+    assert!(changed.len() == 1 && changed[0].fault.is_none(), "{changed:?}");
+}
+
+#[test]
+fn a_suite_of_a_version_that_no_module_has_is_told() {
+    let suite = |version: &str| {
+        let interface = format!("field:kiosk/kiosk@{version}");
+        json!({ "interface": interface, "cases": [{ "name": "a case", "steps": [sell("tea", &json!({"ok": 0}))] }] })
+            .to_string()
+    };
+    let app =
+        kiosk().file("wit/kiosk/suite/kiosk.json", &suite("1.0.0")).file("wit/kiosk/suite/later.json", &suite("2.0.0"));
+    let said = test(&app, &["--fake", "stock=default"]).expect(0).err;
+    let told = "later.json`: it is for `field:kiosk/kiosk@2.0.0`, and modules export `field:kiosk/kiosk@1.0.0`";
+    assert!(said.contains(told) && said.ends_with("1 passed, 0 failed\n"), "{said}");
 }
 
 #[test]

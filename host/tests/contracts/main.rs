@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
 mod app;
+mod calls;
 mod drafts;
 mod fakes;
 mod imported;

@@ -59,6 +59,11 @@ pub(super) fn ready(
 ) -> Result<Compiler, BuildError> {
     if let Some(sdk) = std::env::var_os(WASI_SDK) {
         let program = Path::new(&sdk).join("bin/clang");
+        if !program.is_file() {
+            let folder = Path::new(&sdk).display();
+            let reason = format!("`{WASI_SDK}` is `{folder}`, which is no folder of a wasi-sdk: it has no `bin/clang`");
+            return Err(BuildError::NoToolchain { program, help: HELP, source: std::io::Error::other(reason) });
+        }
         return Ok(Compiler { program, arguments: &["--target=wasm32-wasip1"], cache: None });
     }
     let zig = |program: PathBuf, cache| Compiler { program, arguments: &["cc", "--target=wasm32-wasi"], cache };

@@ -43,13 +43,36 @@ class _Refused(Exception):
     """The reason why the module can't become a component. The build shows the words without a traceback."""
 
 
+def tell_names(error):
+    """Adds to an error about a name that a package of the world doesn't have the names that it has."""
+    module = getattr(error, "obj", None)
+    if isinstance(error, ImportError):
+        name = error.name or ""
+        module = sys.modules.get(name) or sys.modules.get(name.rpartition(".")[0])
+    if not isinstance(module, types.ModuleType) or module.__name__.partition(".")[0] != "wit_world":
+        return
+    is_name = lambda name, value: not name.startswith("_") and (
+        isinstance(value, types.ModuleType) and value.__name__.startswith("wit_world.") or is_protocol(value)
+    )
+    folder = [one.name for one in pkgutil.iter_modules(getattr(module, "__path__", []))]
+    names = sorted({*folder, *(name for name, value in vars(module).items() if is_name(name, value))})
+    text = f"{error}; `{module.__name__}` has {', '.join(f'`{name}`' for name in names)}"
+    if isinstance(error, ImportError):
+        error.msg = text
+    error.args = (text,)
+
+
 def main():
     """Loads the module's code, and makes its exports those of the component."""
     for name in PRELOADED:
         importlib.import_module(name)
     before = random.getstate()
     with _Randomness():
-        component = importlib.import_module(settings.COMPONENT)
+        try:
+            component = importlib.import_module(settings.COMPONENT)
+        except (ImportError, AttributeError) as error:
+            tell_names(error)
+            raise
         for name in settings.PRELOAD:
             importlib.import_module(name)
         load_what_functions_import()

@@ -13,6 +13,9 @@ pub(super) const PINNED: &str = "requirements.txt";
 /// The text before the name of a package of which pip finds no wheel.
 const NOT_FOUND: &str = "No matching distribution found for ";
 
+/// The file with the module's dependencies and settings.
+pub(super) const MANIFEST: &str = "pyproject.toml";
+
 /// What a build uses of a `pyproject.toml`.
 pub(super) struct Project {
     /// The Python module with the classes that the world exports.
@@ -63,7 +66,7 @@ fn component() -> String {
 impl Project {
     /// Reads the file of the module in `folder`.
     pub(super) fn read(folder: &Path) -> Result<Self, BuildError> {
-        let path = folder.join("pyproject.toml");
+        let path = folder.join(MANIFEST);
         let text = fs::read_to_string(&path).map_err(|error| BuildError::unreadable(&path, error))?;
         let wrong = |message: String| BuildError::Manifest { path: path.clone(), message };
         let manifest: Manifest =
@@ -127,24 +130,49 @@ fn package(requirement: &str) -> String {
     name.split(['-', '_', '.']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-").to_ascii_lowercase()
 }
 
-/// Replaces an error of pip for a package that has no wheel of pure Python by one that names the package.
-pub(super) fn pure(error: BuildError, file: &Path) -> BuildError {
+/// Replaces an error of pip for a package that it doesn't find, or of which it finds no wheel of pure Python, by one that names the package.
+/// `file` has the requirement. `exists` says whether the registry has a package of the name at all.
+pub(super) fn pure(error: BuildError, file: &Path, exists: impl FnOnce(&str) -> bool) -> BuildError {
     let BuildError::Toolchain { output, .. } = &error else { return error };
     // Without a network, pip finds no wheel either.
     if output.contains("NewConnectionError") || output.contains("Retrying") {
         return error;
     }
     let Some((_, found)) = output.split_once(NOT_FOUND) else { return error };
-    let name = found.split([' ', '\n', ';']).next().unwrap_or_default();
-    let message = format!(
-        "there is no wheel of `{name}` in pure Python (`py3-none-any`) for it: a package with native code can't run in a component"
-    );
+    let requirement = found.split([' ', '\n', ';']).next().unwrap_or_default();
+    let is_part = |char: char| char.is_ascii_alphanumeric() || "._-".contains(char);
+    let name = requirement.split(|char| !is_part(char)).next().unwrap_or_default();
+    let message = if exists(name) {
+        format!(
+            "there is no wheel of `{requirement}` in pure Python (`py3-none-any`) for it: a package with native code can't run in a component"
+        )
+    } else {
+        format!("pip finds no package `{name}`: is the name spelt right?")
+    };
     BuildError::Manifest { path: file.to_owned(), message }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_package_that_is_not_there_is_told_from_one_with_native_code() {
+        let output = "ERROR: Could not find a version that satisfies the requirement slugfy>=1 (from versions: none)\n\
+                      ERROR: No matching distribution found for slugfy>=1\n";
+        for (exists, said) in
+            [(false, "pip finds no package `slugfy`"), (true, "no wheel of `slugfy>=1` in pure Python")]
+        {
+            let failed =
+                BuildError::Toolchain { modules: Vec::new(), command: "pip".to_owned(), output: output.to_owned() };
+            let told = pure(failed, Path::new("pyproject.toml"), |name| {
+                assert_eq!(name, "slugfy");
+                exists
+            });
+            let told = told.to_string();
+            assert!(told.contains(said) && told.contains("pyproject.toml"), "{told}");
+        }
+    }
 
     #[test]
     fn names_of_packages_compare_as_pip_compares_them() {

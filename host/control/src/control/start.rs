@@ -15,6 +15,7 @@ use crate::state::{
     digest_of_format_1,
 };
 use watertight_component::artifact::Artifact;
+use watertight_graph::graph::AppGraph;
 use watertight_graph::plan::Plan;
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
@@ -51,7 +52,8 @@ pub struct StartPlan {
     overrides: Overrides,
     state: StateFolder,
     history: History,
-    source: StartSource,
+    /// The command that starts the host, for the history.
+    command: &'static str,
     /// A log line that says which application runs, and why.
     why: String,
     /// The record of the files on disk, if the application on disk is what runs.
@@ -94,7 +96,8 @@ impl StartPlan {
             let (resumed, checked) = (Some(last.number), application::check_with(config, &artifacts)?);
             // The record of the disk is in the history already, or the disk is not known to have what runs.
             let disk = None;
-            return Ok(Self { checked, app, overrides, state, source, why, disk, resumed, plan: None, history });
+            let command = source.command();
+            return Ok(Self { checked, app, overrides, state, command, why, disk, resumed, plan: None, history });
         }
         let Choice::Disk(why) = choice else { unreachable!("there are two choices") };
         let checked =
@@ -103,13 +106,28 @@ impl StartPlan {
         // The plan can be empty although the files differ, for example if only a default value was written out.
         let is_same = plan.as_ref().is_some_and(Plan::is_empty);
         let resumed = last.filter(|_| is_same).map(|last| last.number);
-        let disk = disk.map(|disk| disk.record);
-        Ok(Self { checked, app, overrides, state, source, why, disk, resumed, plan, history })
+        let (disk, command) = (disk.map(|disk| disk.record), source.command());
+        Ok(Self { checked, app, overrides, state, command, why, disk, resumed, plan, history })
     }
 
     /// Returns the configuration of the application that is going to run.
     pub fn config(&self) -> &AppConfig {
         &self.checked.config
+    }
+
+    /// Returns the graph of the application that is going to run.
+    pub fn graph(&self) -> &AppGraph {
+        &self.checked.graph
+    }
+
+    /// Returns a sentence that says which application is going to run, and why.
+    pub fn why(&self) -> &str {
+        &self.why
+    }
+
+    /// Names the command that the history records as the one that asked for a new generation. By default, it is `run`.
+    pub fn asked_by(self, command: &'static str) -> Self {
+        Self { command, ..self }
     }
 
     /// Returns the state folder.
@@ -125,7 +143,7 @@ impl StartPlan {
     /// All problems found. Migrations run after all other checks.
     pub fn start(self, host: &Host) -> Result<Control, Problems> {
         let begun = Instant::now();
-        let Self { checked, app, overrides, state, mut history, source: wanted, why, disk, resumed, plan } = self;
+        let Self { checked, app, overrides, state, mut history, command, why, disk, resumed, plan } = self;
         tracing::info!(target: "change", "{why}");
         let changes = plan.map(|plan| plan.to_string()).unwrap_or_default();
         if resumed.is_none() {
@@ -155,7 +173,7 @@ impl StartPlan {
             ChangeResult::Unchanged
         } else {
             let configuration = keep(history.files(), &running.graph, &running.config)?;
-            let by = Some(Requester::new(None, Some(wanted.command())));
+            let by = Some(Requester::new(None, Some(command)));
             let changes = changes.lines().map(str::to_owned).collect();
             let told = record(&running.graph, configuration, Cause::Run, by);
             history.publish(NewGeneration { disk, changes, ..told }).map_err(Problem::from)?;

@@ -100,11 +100,7 @@ fn which_of(path: &FunctionPath, exports: &[String]) -> String {
     let exports: Vec<InterfaceName> =
         exports.iter().filter_map(|export| InterfaceName::try_from(export.clone()).ok()).collect();
     let written = |export: &InterfaceName| {
-        let major = export.version().and_then(|version| version.split('.').next());
-        let short = major.map(|major| format!("{}@{major}", export.short()));
-        let is_enough = |short: &String| exports.iter().filter(|other| other.matches_reference(short)).count() == 1;
-        let interface = short.filter(is_enough).unwrap_or_else(|| export.as_str().to_owned());
-        FunctionPath { interface, ..path.clone() }.to_string()
+        FunctionPath { interface: export.shortest_reference(&exports.iter()), ..path.clone() }.to_string()
     };
     let written: Vec<String> = exports.iter().map(written).collect();
     format!("name one of them: {}", list_names(&written))

@@ -19,6 +19,7 @@ pub fn unreached_notes(config: &AppConfig, graph: &AppGraph, routes: &RouteTable
     for (module, node) in &graph.modules {
         notes.exports(module, node);
         notes.calls(module, node);
+        notes.listed(module, node);
     }
     graph.compartments.iter().for_each(|compartment| notes.concurrent(compartment));
     notes.notes
@@ -155,6 +156,17 @@ impl Notes<'_> {
             let message = format!("`calls` of module `{module}` says who serves `{key}`, {why}");
             let note = Problem::new(Code::Unreached, message).module(module).file(&self.config.manifest).line(line);
             self.notes.push(note.help(help));
+        }
+    }
+
+    /// Notes the modules in a list `calls` of the manifest that serve no import of the module.
+    fn listed(&mut self, module: &ModuleName, node: &Node) {
+        let Some(config) = self.config.modules.get(module).filter(|config| !config.calls.is_table()) else { return };
+        let serves = |callee: &ModuleName| node.calls.values().any(|provider| provider.module == *callee);
+        for (callee, line) in config.calls.iter().filter(|(callee, _)| !serves(callee)) {
+            let message = format!("`calls` of module `{module}` names `{callee}`, of which the module imports nothing");
+            let note = Problem::new(Code::Unreached, message).module(module).file(&self.config.manifest).line(line);
+            self.notes.push(note.help("leave the entry out, or let the module's world import what it calls"));
         }
     }
 

@@ -75,6 +75,26 @@ proptest::proptest! {
 }
 
 #[test]
+fn the_shortest_reference_names_one_interface() {
+    let shortest = |name: &str, others: &[&str]| {
+        let all: Vec<InterfaceName> = others.iter().chain([&name]).map(|name| interface(name)).collect();
+        interface(name).shortest_reference(&all.iter())
+    };
+    for (name, others, expected) in [
+        ("a:b/c@1.2.3", &[][..], "c"),
+        ("a:b/c@1.2.3", &["a:b/c@2.0.0"], "c@1"),
+        ("a:b/c@0.2.0", &["a:b/c@0.1.0"], "c@0.2"),
+        ("a:b/c@1.2.3", &["a:b/c@1.0.0"], "c@1.2"),
+        ("a:b/c@1.0.0", &["a:b/c@1.2.3"], "a:b/c@1.0.0"),
+        ("a:b/c@1.0.0", &["d:b/c@1.0.0"], "a:b/c@1.0.0"),
+        ("a:b/c", &["a:d/c"], "a:b/c"),
+    ] {
+        assert_eq!(shortest(name, others), expected, "{name} {others:?}");
+    }
+    assert_eq!(InterfaceName::world().shortest_reference(&[interface("a:b/c")].iter()), "");
+}
+
+#[test]
 fn newer_compatible_versions_serve() {
     let serves = |have: &str, want: &str| {
         let name = |v: &str| format!("a:b/c{v}").parse::<InterfaceName>().unwrap();

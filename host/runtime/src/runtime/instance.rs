@@ -35,7 +35,7 @@ pub(super) struct CallEnd {
 impl CallEnd {
     /// Adds to an error the limit and the guest's report that `state`, the state of its store, has recorded.
     pub(super) fn of(error: wasmtime::Error, state: &InstanceState) -> Self {
-        Self { error, limit: state.limit_hit(), failure: state.failure().cloned() }
+        Self { error, limit: state.limit_hit(), failure: state.reason() }
     }
 }
 

@@ -12,6 +12,7 @@ use watertight_build::stub::Stub;
 use watertight_build::{folders_in, holds_wit, write_if_changed};
 use watertight_component::artifact::Artifact;
 use watertight_component::shape::{Function, Type};
+use watertight_graph::graph::referred;
 use watertight_json::Codec;
 use watertight_model::config::{AppConfig, ComponentSource};
 use watertight_model::ids::{InterfaceName, ModuleName};
@@ -36,6 +37,10 @@ pub struct Contract {
 pub(super) struct ContractFunction {
     pub(super) interface: InterfaceName,
     pub(super) name: String,
+    /// The name with that of its interface, which no other function of the contract has: `greet.say-hello` or `greet@2.say-hello`.
+    pub(super) full_name: String,
+    /// The shortest name that no other function of the contract has: that of the function alone, or else the full name.
+    pub(super) unique_name: String,
     pub(super) shape: Function,
     parameters: Vec<Codec>,
     pub(super) result: Option<Codec>,
@@ -91,33 +96,36 @@ impl Contract {
         self.artifact.shape.exports.keys().any(|export| export.can_serve(interface))
     }
 
-    /// Finds a function by its name, as scripts write it: `say-hello`, or `greet.say-hello` with the interface's name.
+    /// Finds a function by its name, as scripts write it: `say-hello`, or `greet.say-hello` with the interface's name in one of the forms that
+    /// routes accept.
     pub(super) fn function(&self, name: &str) -> Result<usize, String> {
-        let is_meant = |function: &ContractFunction| {
-            name == function.name
-                || name.rsplit_once('.').is_some_and(|(interface, name)| {
-                    name == function.name
-                        && [function.interface.short(), function.interface.as_str()].contains(&interface)
-                })
+        let (reference, own_name) =
+            name.rsplit_once('.').map_or((None, name), |(interface, name)| (Some(interface), name));
+        let called: Vec<usize> = (0..self.functions.len()).filter(|at| self.functions[*at].name == own_name).collect();
+        let of =
+            |interface: &InterfaceName| called.iter().copied().find(|at| self.functions[*at].interface == *interface);
+        let exports = self.artifact.shape.exports.iter().filter(|(interface, _)| of(interface).is_some());
+        let found = match reference {
+            Some(reference) => match referred(exports, reference) {
+                Ok((interface, _)) => of(interface).into_iter().collect(),
+                Err(several) => several.into_iter().filter_map(of).collect(),
+            },
+            None => of(&InterfaceName::world()).map_or(called.clone(), |at| vec![at]),
         };
-        let found: Vec<usize> = (0..self.functions.len()).filter(|at| is_meant(&self.functions[*at])).collect();
         let names = |some: &mut dyn Iterator<Item = usize>| {
-            some.map(|at| format!("`{}`", self.functions[at].full_name())).collect::<Vec<_>>().join(", ")
+            some.map(|at| format!("`{}`", self.functions[at].full_name)).collect::<Vec<_>>().join(", ")
         };
         match found.as_slice() {
             [one] => Ok(*one),
             [] => Err(format!("the contract has no function `{name}`, only {}", names(&mut (0..self.functions.len())))),
-            several => Err(format!("`{name}` means several functions: {}", names(&mut several.iter().copied()))),
+            several => {
+                Err(format!("`{name}` means several functions; write one of {}", names(&mut several.iter().copied())))
+            }
         }
     }
 }
 
 impl ContractFunction {
-    /// Returns the name with which a script can always name the function.
-    pub(super) fn full_name(&self) -> String {
-        format!("{}.{}", self.interface.short(), self.name)
-    }
-
     /// Converts the arguments of a call to JSON.
     pub(super) fn arguments(&self, values: &[Val]) -> Result<Vec<serde_json::Value>, String> {
         let json = |(codec, value): (&Codec, &Val)| {
@@ -142,7 +150,8 @@ impl ContractFunction {
 /// Lists the functions of a component's exports.
 fn functions(artifact: &Artifact) -> Result<Vec<ContractFunction>, String> {
     let mut functions = Vec::new();
-    for (interface, exported) in &artifact.shape.exports {
+    let exports = &artifact.shape.exports;
+    for (interface, exported) in exports {
         if let Some(resource) = exported.resources.first() {
             return Err(format!("`{interface}` has the resource `{resource}`, and a fake can't make handles"));
         }
@@ -154,8 +163,15 @@ fn functions(artifact: &Artifact) -> Result<Vec<ContractFunction>, String> {
                 })
             };
             let parameters = function.parameters.iter().map(|parameter| codec(&parameter.name, &parameter.ty));
+            let full_name = match interface.shortest_reference(&exports.keys()) {
+                reference if reference.is_empty() => name.clone(),
+                reference => format!("{reference}.{name}"),
+            };
+            let is_alone = exports.values().filter(|export| export.functions.contains_key(name)).count() == 1;
             functions.push(ContractFunction {
                 interface: interface.clone(),
+                unique_name: if is_alone { name.clone() } else { full_name.clone() },
+                full_name,
                 name: name.clone(),
                 parameters: parameters.collect::<Result<_, _>>()?,
                 result: function.result.as_ref().map(|ty| codec("result", ty)).transpose()?,

@@ -78,7 +78,7 @@ impl Play {
     /// A text if an expectation can't be compared.
     pub fn compare_calls(&self, expected: &[ExpectedCall], kept: &mut KeptValues) -> Result<Vec<Difference>, String> {
         let mut state = self.state();
-        let compared = compare(expected, &state.calls[state.checked..], kept);
+        let compared = self.compare(expected, &state.calls[state.checked..], kept);
         state.checked = state.calls.len();
         compared
     }
@@ -90,7 +90,7 @@ impl Play {
     /// A text if an expectation can't be compared.
     pub fn compare_scripted_calls(&self) -> Result<Vec<Difference>, String> {
         let Some(expected) = &self.script.calls else { return Ok(Vec::new()) };
-        compare(expected, &self.state().calls, &mut KeptValues::new())
+        self.compare(expected, &self.state().calls, &mut KeptValues::new())
     }
 
     /// Chooses the answer to a call, as JSON, and writes the call down.
@@ -98,7 +98,7 @@ impl Play {
         let called = &self.contract.functions[function];
         let mut state = self.state();
         if state.calls.len() < MAX_REMEMBERED {
-            state.calls.push(json!({ "call": called.name, "arguments": arguments }));
+            state.calls.push(json!({ "call": called.unique_name, "arguments": arguments }));
         }
         for (at, entry) in self.script.answers.iter().enumerate() {
             let is_used_up = entry.times.is_some_and(|times| state.answered[at] >= times);
@@ -125,17 +125,31 @@ impl Play {
         let entry = |(entry, answered): (&ScriptedAnswer, &u64)| {
             let function = &self.contract.functions[entry.function];
             let is_open = entry.arguments.len() < function.shape.parameters.len();
-            let text = shown(&function.name, &entry.arguments, is_open);
+            let text = shown(&function.unique_name, &entry.arguments, is_open);
             entry.times.map_or_else(|| text.clone(), |times| format!("{text} ({answered} of {times} times)"))
         };
         let entries: Vec<_> = self.script.answers.iter().zip(&state.answered).map(entry).collect();
         let expected = if entries.is_empty() { "no call".to_owned() } else { entries.join(", ") };
-        let (module, call) = (&self.contract.module, shown(&called.name, arguments, false));
+        let (module, call) = (&self.contract.module, shown(&called.unique_name, arguments, false));
         format!("unexpected call of `{module}`: {call}; its fake{} expects {expected}", self.of_file())
     }
 
     fn of_file(&self) -> String {
         self.file.iter().map(|file| format!(" in `{}`", file.display())).collect()
+    }
+
+    /// Compares calls with those expected, each under the name that no other function of the contract has.
+    fn compare(
+        &self,
+        expected: &[ExpectedCall],
+        found: &[Value],
+        kept: &mut KeptValues,
+    ) -> Result<Vec<Difference>, String> {
+        let named = |call: &ExpectedCall| {
+            let function = self.contract.function(&call.call)?;
+            Ok(ExpectedCall { call: self.contract.functions[function].unique_name.clone(), ..call.clone() })
+        };
+        compare(&expected.iter().map(named).collect::<Result<Vec<_>, String>>()?, found, kept)
     }
 
     async fn play(&self, interface: &InterfaceName, function: &str, parameters: &[Val]) -> Result<Option<Val>, Failed> {
@@ -243,8 +257,7 @@ fn comparable(expected: &ExpectedCall, found: &Value) -> (Value, Value) {
     if let Some(arguments) = found.get_mut("arguments").and_then(Value::as_array_mut) {
         arguments.truncate(expected.arguments.len());
     }
-    let name = expected.call.rsplit_once('.').map_or(&*expected.call, |(_, name)| name);
-    (json!({ "call": name, "arguments": expected.arguments }), found)
+    (json!({ "call": expected.call, "arguments": expected.arguments }), found)
 }
 
 /// Formats a call for a message. `is_open` says whether further arguments may follow.

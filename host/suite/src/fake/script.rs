@@ -236,7 +236,7 @@ impl Reader<'_> {
     /// Reports the functions whose results have no default value.
     fn check_defaults(&mut self) {
         for function in self.contract.functions.iter().filter(|function| function.default_result().is_none()) {
-            let message = format!("{} of `{}` has no default value", function.returns(), function.full_name());
+            let message = format!("{} of `{}` has no default value", function.returns(), function.full_name);
             fault(&mut self.faults, "/otherwise", message);
         }
     }

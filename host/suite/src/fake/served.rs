@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use futures::future::BoxFuture;
@@ -28,6 +28,21 @@ struct Current {
     fake: Fake,
     play: Arc<Play>,
     changed: Option<SystemTime>,
+    /// What is wrong with the script as it is now. `None` if it is the one that answers.
+    fault: Option<String>,
+    /// The change of the script's file that was reported last.
+    told: Option<SystemTime>,
+}
+
+/// A script of a served fake that has changed.
+#[derive(Debug)]
+pub struct ChangedFake {
+    /// The faked module.
+    pub module: ModuleName,
+    /// The script's file.
+    pub file: PathBuf,
+    /// What is wrong with the script, so that the last good one goes on. `None` if the script answers from now on.
+    pub fault: Option<String>,
 }
 
 impl ServedFakes {
@@ -39,7 +54,8 @@ impl ServedFakes {
     pub fn read(config: &AppConfig, sources: &BTreeMap<ModuleName, FakeSource>) -> Result<Self, FakeError> {
         let read = |(module, source): (&ModuleName, &FakeSource)| {
             let fake = Fake::read(config, module, source)?;
-            let current = Current { play: fake.start(), changed: changed(&fake), fake };
+            let changed = changed(&fake);
+            let current = Current { play: fake.start(), changed, fake, fault: None, told: changed };
             let (module, source, config) = (module.clone(), source.clone(), config.clone());
             Ok((module.clone(), Arc::new(Served { module, source, config, current: Mutex::new(current) })))
         };
@@ -48,10 +64,13 @@ impl ServedFakes {
 
     /// Returns the component of each faked module.
     pub fn components(&self) -> BTreeMap<ModuleName, PathBuf> {
-        let component = |served: &Served| {
-            served.current.lock().unwrap_or_else(PoisonError::into_inner).fake.contract().component().to_owned()
-        };
+        let component = |served: &Served| served.current().fake.contract().component().to_owned();
         self.0.iter().map(|(module, served)| (module.clone(), component(served))).collect()
+    }
+
+    /// Reads the scripts again whose files have changed. Returns those that changed since the last call.
+    pub fn renew(&self) -> Vec<ChangedFake> {
+        self.0.values().filter_map(|served| served.renew()).collect()
     }
 }
 
@@ -67,23 +86,44 @@ fn changed(fake: &Fake) -> Option<SystemTime> {
 }
 
 impl Served {
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the fake that answers now. If the script has changed and has faults, they are logged and the last good script goes on.
     fn play(&self) -> Arc<Play> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = changed(&current.fake);
-        if now != current.changed {
-            current.changed = now;
-            match Fake::read(&self.config, &self.module, &self.source) {
-                Ok(fake) => {
-                    current.play = fake.start();
-                    current.fake = fake;
-                }
-                Err(error) => {
-                    tracing::warn!(target: "fake", module = %self.module, "the last good script goes on: {error}");
-                }
-            }
+        let mut current = self.current();
+        if self.read(&mut current)
+            && let Some(fault) = &current.fault
+        {
+            tracing::warn!(target: "fake", module = %self.module, "the last good script goes on: {fault}");
         }
         current.play.clone()
+    }
+
+    fn renew(&self) -> Option<ChangedFake> {
+        let mut current = self.current();
+        self.read(&mut current);
+        let is_new = current.told != current.changed;
+        current.told = current.changed;
+        let file = current.fake.file()?.to_owned();
+        is_new.then(|| ChangedFake { module: self.module.clone(), file, fault: current.fault.clone() })
+    }
+
+    /// Reads the script if its file has changed. Returns whether it has.
+    fn read(&self, current: &mut Current) -> bool {
+        let now = changed(&current.fake);
+        if now == current.changed {
+            return false;
+        }
+        current.changed = now;
+        let read = Fake::read(&self.config, &self.module, &self.source);
+        current.fault = read.as_ref().err().map(ToString::to_string);
+        if let Ok(fake) = read {
+            current.play = fake.start();
+            current.fake = fake;
+        }
+        true
     }
 }
 

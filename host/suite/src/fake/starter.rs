@@ -13,11 +13,10 @@ use super::contract::Contract;
 pub fn starter(contract: &Contract) -> Result<String, FakeError> {
     let mut entries = Vec::new();
     for function in &contract.functions {
-        let is_alone = contract.functions.iter().filter(|other| other.name == function.name).count() == 1;
-        let name = if is_alone { function.name.clone() } else { function.full_name() };
+        let name = &function.unique_name;
         let answer = function.default_result().ok_or_else(|| FakeError::Contract {
             module: contract.module.clone(),
-            reason: format!("{} of `{}` has no default value", function.returns(), function.full_name()),
+            reason: format!("{} of `{}` has no default value", function.returns(), function.full_name),
         })?;
         let arguments: Vec<_> = function.shape.parameters.iter().map(|_| "{ \"$any\": null }").collect();
         let mut entry = String::new();

@@ -14,7 +14,9 @@ KINDS = {"UNIQUE": "unique", "FOREIGN KEY": "foreign-key", "NOT NULL": "not-null
 
 
 def database(file, migrations) -> sql.Database:
-    """A database in a new file, after all migrations of a folder."""
+    """A database in a new file, after all migrations of a folder. A relative path starts where the tests run."""
+    if not pathlib.Path(migrations).is_dir():
+        raise FileNotFoundError(f"there is no folder {str(pathlib.Path(migrations).absolute())!r} with migrations")
     connection = sqlite3.connect(file, isolation_level=None)
     connection.execute("pragma foreign_keys = on")
     for migration in sorted(pathlib.Path(migrations).glob("*.sql")):

@@ -78,6 +78,10 @@ impl InstanceState {
         if let SqlError::Limit(limit) = error {
             self.report_limit(module, limit_kind(limit), limit);
         }
+        // A call whose own deadline has passed is reported as such.
+        if matches!(error, SqlError::Timeout) && !self.call().deadline.has_passed() {
+            self.report_limit(module, LimitKind::SqlTime, error);
+        }
     }
 
     /// Counts a statement that has ended, and logs a warning if it was slow.

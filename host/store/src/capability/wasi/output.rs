@@ -157,6 +157,9 @@ impl Lines {
         let text = text.trim_end();
         if !text.is_empty() {
             let Self { module, request, trace, budget, .. } = self;
+            if let StreamKind::Stderr = which {
+                budget.hear(text);
+            }
             GuestLog { module, request, trace, budget }.write(which.level(), which.name(), text);
         }
         rest.clear();
