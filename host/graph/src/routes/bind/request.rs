@@ -68,7 +68,7 @@ impl Binder<'_> {
         let source = if let Some(place) = self.route.path.value.parameter_index(name) {
             ParameterSource::Path(place, self.text(parameter, "a path")?)
         } else if let Some(bound) = self.route.bindings.get(&**name).cloned() {
-            self.from_table(parameter, bound.value, bound.line)?
+            self.bound(parameter, bound.value, bound.line)?
         } else if self.is_in_body(name) {
             *in_body += 1;
             ParameterSource::Body(*in_body - 1)
@@ -78,7 +78,7 @@ impl Binder<'_> {
         Some(Parameter { name: name.clone(), source })
     }
 
-    fn from_table(&mut self, parameter: &Field, bound: Binding, line: u32) -> Option<ParameterSource> {
+    fn bound(&mut self, parameter: &Field, bound: Binding, line: u32) -> Option<ParameterSource> {
         Some(match bound {
             Binding::Header(name) => ParameterSource::Header(name, self.text(parameter, "a header")?),
             Binding::Cookie(name) => ParameterSource::Cookie(name, self.text(parameter, "a cookie")?),

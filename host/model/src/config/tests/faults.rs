@@ -197,7 +197,8 @@ fn in_routes() {
         "M\npath = \"/{a_b}\"\nbody = \"a-b\" #~ bad-binding: `a-b` is bound twice: by the path and the body",
         "M\npath = \"/{a_b}\"\nheaders = { a-b = \"x\" } #~ bad-binding: by the path and a header",
         "M\npath = \"/\"\nbody = \"x\" #~ bad-binding: by a header and the body\nheaders = { x = \"x\" }",
-        "M\npath = \"/\"\nquery = [] #~ unknown-key: `route[0].query`\n\n[[route]]\nmethod = \"PUT\"\npath = \"/\"\ncall = \"a/a.b\"\n[route.error] #~ unknown-key: `route[1].error`\nx = 404",
+        "M\npath = \"/\"\nqueries = [] #~ unknown-key: `route[0].queries`\n\n[[route]]\nmethod = \"PUT\"\npath = \"/\"\ncall = \"a/a.b\"\n[route.error] #~ unknown-key: `route[1].error`\nx = 404",
+        "M\npath = \"/\"\nquery = [] #~ bad-value: `route[0].query` must be a string",
         "[[route] #~ syntax: ",
     ];
     for row in rows {
