@@ -49,7 +49,7 @@ words! {
     RequestPart {
         /// The method, such as `GET`.
         Method = "method",
-        /// The template of the route's path, such as `/orders/{id}`.
+        /// The template of the route's path, such as `/books/{id}`.
         Route = "route",
         /// The media type of the body as the client sent it, with its parameters.
         ContentType = "content-type",

@@ -39,9 +39,9 @@ impl Spool {
         // The file system may make the thread wait.
         let is_large = was_in_file || self.length + bytes.len() as u64 > MAX_IN_MEMORY as u64;
         if is_large {
-            tokio::task::block_in_place(|| self.file.write_all(bytes))?
+            tokio::task::block_in_place(|| self.file.write_all(bytes))?;
         } else {
-            self.file.write_all(bytes)?
+            self.file.write_all(bytes)?;
         }
         let before = self.length;
         self.length += bytes.len() as u64;
