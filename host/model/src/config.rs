@@ -304,6 +304,14 @@ fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, 
     (listen, admin, probe)
 }
 
+/// Returns the manifest of the application that a folder belongs to: one in the folder itself, where commands look for it, or an `app.toml`
+/// in a folder above. `None` if the folder belongs to no application. `folder` is an absolute path.
+pub fn manifest_around(folder: &Path) -> Option<PathBuf> {
+    let above = folder.ancestors().map(|folder| folder.join(MANIFEST));
+    let mut candidates = std::iter::once(folder.join(MODULES).join(MANIFEST)).chain(above);
+    candidates.find(|file| file.is_file())
+}
+
 fn find_manifest(path: &Path) -> Result<PathBuf, Problems> {
     if !path.is_dir() {
         return Ok(path.to_owned());

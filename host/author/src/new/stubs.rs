@@ -1,6 +1,8 @@
 //! The functions of a contract that are still to be written, in languages whose signatures need types. The generators of the bindings
 //! write them.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Context as _;
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
 use wit_bindgen_core::{Files, WorldGenerator as _};
@@ -12,12 +14,11 @@ use watertight_build::{Language, World};
 /// What an unwritten function of a Rust module does.
 const UNWRITTEN: &str = "panic!(\"this function is not written yet\")";
 
-/// Returns the code of the functions that a world exports. Empty for languages whose templates write them. `path` is the path of the
-/// Go module.
-pub(super) fn of(language: Language, world: &World, path: &str) -> anyhow::Result<String> {
+/// Returns the code of the functions that a world exports. Empty for languages whose templates write them, and for Go, which has a
+/// [package](go_packages) for each interface.
+pub(super) fn of(language: Language, world: &World) -> anyhow::Result<String> {
     match language {
         Language::Rust => rust(world),
-        Language::Go => go(world, path),
         Language::Python => Ok(python::unwritten(world)),
         Language::C => Ok(Header::of(world)?.definitions()),
         _ => Ok(String::new()),
@@ -60,7 +61,9 @@ fn rust(world: &World) -> anyhow::Result<String> {
     Ok(code)
 }
 
-fn go(world: &World, path: &str) -> anyhow::Result<String> {
+/// Returns the Go packages of the interfaces that a world exports: the path of each one's file in the module's folder, and its text. `path`
+/// is the path of the Go module.
+pub(super) fn go_packages(world: &World, path: &str) -> anyhow::Result<Vec<(PathBuf, String)>> {
     let (mut resolve, id) = parsed(world)?;
     let mut files = Files::default();
     let options = wit_bindgen_go::Opts {
@@ -71,12 +74,14 @@ fn go(world: &World, path: &str) -> anyhow::Result<String> {
         ..Default::default()
     };
     options.build().generate(&mut resolve, id, &mut files)?;
-    let stubs = files.iter().find(|(name, text)| {
-        name.contains("export_")
-            && std::str::from_utf8(text).is_ok_and(|text| text.contains("panic(\"not implemented\")"))
-    });
-    let (_, text) = stubs.context("the generator writes the functions of an exported interface")?;
-    Ok(tidy_go(std::str::from_utf8(text)?))
+    let mut packages = Vec::new();
+    for (name, text) in files.iter() {
+        let (Some((package, _)), Ok(text)) = (name.split_once('/'), std::str::from_utf8(text)) else { continue };
+        if package.starts_with("export_") && text.contains("panic(\"not implemented\")") {
+            packages.push((Path::new("component").join(package).join("component.go"), tidy_go(text)));
+        }
+    }
+    Ok(packages)
 }
 
 /// Writes generated Go code as a person would: indented with tabs, with sorted imports, a comment of the package's own and the constraint

@@ -186,12 +186,19 @@ impl Binder<'_> {
         {
             unknown.push((name.clone(), body.line));
         }
-        for (name, line) in unknown {
-            let message = format!("the function has no parameter `{name}`; it has {known}");
-            self.report(Code::BadBinding, message, line).help =
-                Some(format!("bind an existing parameter instead of `{name}`"));
-        }
         let bound = |name: &str| route.path.value.parameter_index(name).is_some() || route.headers.contains_key(name);
+        let body = route.body.as_ref().map(|body| &body.value);
+        let is_body = |name: &str| matches!(body, Some(BodyBinding::Parameter(bound)) if bound == name);
+        let is_free = |parameter: &&Field| !bound(&parameter.name) && !is_body(&parameter.name);
+        let free: Vec<&Field> = function.parameters.iter().filter(is_free).collect();
+        for (name, line) in &unknown {
+            let instead = match (&unknown[..], &free[..]) {
+                ([_], [only]) => format!("`{}`", only.name),
+                _ => "an existing parameter".to_owned(),
+            };
+            let message = format!("the function has no parameter `{name}`; it has {known}");
+            self.report(Code::BadBinding, message, *line).help = Some(format!("bind {instead} instead of `{name}`"));
+        }
         if let Some(body) = &route.body
             && body.value == BodyBinding::Spread
             && function.parameters.iter().all(|parameter| bound(&parameter.name))
@@ -207,6 +214,10 @@ impl Binder<'_> {
         let codec = self.codec(&parameter.name, &parameter.ty)?;
         let source = self.source(&parameter.name, spread);
         if !matches!(source, ParameterSource::Body(_)) && !codec.accepts_text() {
+            if matches!(source, ParameterSource::Query(_)) && self.has_unknown_body() {
+                // Most likely the body is meant for this parameter. That `body` names none was reported.
+                return None;
+            }
             let (message, help) = match &source {
                 ParameterSource::Query(_) => (
                     format!(
@@ -231,6 +242,15 @@ impl Binder<'_> {
             return None;
         }
         Some(Parameter { name: parameter.name.clone(), source, codec })
+    }
+
+    /// Whether `body` names a parameter that the function doesn't have.
+    fn has_unknown_body(&self) -> bool {
+        let parameters = &self.found.function.parameters;
+        match self.route.body.as_ref().map(|body| &body.value) {
+            Some(BodyBinding::Parameter(name)) => parameters.iter().all(|parameter| *parameter.name != **name),
+            _ => false,
+        }
     }
 
     fn source(&self, name: &str, spread: &mut usize) -> ParameterSource {
