@@ -224,6 +224,44 @@ fn an_unwritten_module_has_all_interfaces_and_is_formatted() {
     assert!(said.out.contains("no tests: test/ has no C file"), "{}", said.out);
 }
 
+/// Returns the block of a page in the language `diff`.
+fn diff(page: &str) -> String {
+    let text = fs::read_to_string(repository().join("host/docs/languages").join(page)).unwrap();
+    text.split("```diff\n").nth(1).and_then(|rest| Some(rest.split_once("```")?.0.to_owned())).unwrap()
+}
+
+/// The first module of an application works in every language, also with the SDK: the pages on languages show what changes.
+#[test]
+fn an_application_begins_in_every_language_and_moves_to_the_sdk() {
+    let folder = host::folder();
+    // The settings of this repository are not those of an application.
+    fs::write(folder.path().join("rustfmt.toml"), "").unwrap();
+    for (language, commands) in LANGUAGES {
+        let to = folder.path().join(language);
+        fs::create_dir(&to).unwrap();
+        watertight(&to, &["new", "app", "bazaar", "--lang", language]).expect(0);
+        let app = to.join("bazaar");
+        let module = app.join("items");
+        watertight(&app, &["build"]).expect(0);
+        test_natively(&module, commands);
+        if !["rust", "go", "python"].contains(&language) {
+            continue;
+        }
+        watertight(&app, &["sdk", "add", language]).expect(0);
+        let changes = to.join("sdk.diff");
+        fs::write(&changes, diff(&format!("{language}.md"))).unwrap();
+        let mut patch = Command::new("patch");
+        run(patch.args(["--strip=1", "--fuzz=0", "--input"]).arg(&changes).current_dir(&app)).expect(0);
+        watertight(&app, &["build"]).expect(0);
+        test_natively(&module, commands);
+        if language == "rust" {
+            program(&module, &["cargo", "fmt", "--check"]);
+        }
+        let said = watertight(&app, &["test", "--no-build"]).expect(0);
+        assert!(said.err.contains("2 passed, 0 failed"), "{language}: {}", said.err);
+    }
+}
+
 #[test]
 fn applications_do_not_nest() {
     let folder = host::folder();

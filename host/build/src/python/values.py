@@ -41,9 +41,12 @@ def wrong(value, wanted):
     raise Mismatch(TypeError, f"is {described(value)}, and the contract says {wanted}")
 
 
-def snake(name):
-    name = name.replace("-", "_").lower()
+def escaped(name):
     return f"{name}_" if keyword.iskeyword(name) else name
+
+
+def snake(name):
+    return escaped(name.replace("-", "_").lower())
 
 
 def plain(part):
@@ -52,7 +55,7 @@ def plain(part):
 
 
 def camel(name):
-    return "".join(word[:1].upper() + word[1:].lower() for word in name.split("-"))
+    return escaped("".join(word[:1].upper() + word[1:].lower() for word in name.split("-")))
 
 
 class Contract:
