@@ -111,7 +111,8 @@ mod tests {
 
     #[test]
     fn every_answer_says_what_client_and_operator_can_do() {
-        let sections: Vec<&str> = PAGE.split(DETAIL_HEADING).skip(1).filter_map(|text| text.split('`').next()).collect();
+        let sections: Vec<&str> =
+            PAGE.split(DETAIL_HEADING).skip(1).filter_map(|text| text.split('`').next()).collect();
         for (code, _) in details() {
             let text = find(code).expect("it is documented").text;
             let is_told = text.contains("**Client.**") && text.contains("**Operator.**");

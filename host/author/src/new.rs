@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use watertight_model::config::capability::Declarations;
-use watertight_model::config::{AppConfig, ComponentSource, manifest_around};
+use watertight_model::config::{AppConfig, ComponentSource, Overrides, load_manifest, manifest_in};
 use watertight_model::ids::{AppName, BadName, ModuleName};
 
 pub use error::NewError;
@@ -107,7 +107,7 @@ pub fn app(
     let parent =
         std::path::absolute(parent).map_err(|source| NewError::Unreadable { path: parent.to_owned(), source })?;
     // A path with `..` or a link leads elsewhere than its text says.
-    if let Some(manifest) = manifest_around(&parent.canonicalize().unwrap_or_else(|_| parent.clone())) {
+    if let Some(manifest) = application_of(&parent.canonicalize().unwrap_or_else(|_| parent.clone())) {
         return Err(NewError::Nested { manifest });
     }
     let root = parent.join(app.as_str());
@@ -166,7 +166,8 @@ fn stage_module(files: &mut StagedFiles, place: &Place, options: &ModuleOptions)
         return Err(StageError::Exists(vec![folder]).into());
     }
     let packages = Packages::of(&place.capabilities);
-    let facts::Facts { mut json, packages: generated, host, uses, calls, notes } = facts::gather(place, options, &name, &folder, &packages)?;
+    let facts::Facts { mut json, packages: generated, host, uses, calls, notes } =
+        facts::gather(place, options, &name, &folder, &packages)?;
     if options.language.name == "rust" {
         json["cargo"] = manifests::add_to_cargo(files, place, &folder)?;
     }
@@ -190,10 +191,23 @@ fn stage_module(files: &mut StagedFiles, place: &Place, options: &ModuleOptions)
 fn create_all(files: &mut StagedFiles, at: &Path, templates: &str, facts: &serde_json::Value) -> Result<(), NewError> {
     for (path, text) in templates::render(templates, facts).map_err(NewError::Template)? {
         let path = at.join(path);
-        let formatted = path.extension().filter(|extension| *extension == "rs").and_then(|_| format::rust(&path, &text));
+        let formatted =
+            path.extension().filter(|extension| *extension == "rs").and_then(|_| format::rust(&path, &text));
         files.create(path, formatted.unwrap_or(text));
     }
     Ok(())
+}
+
+/// Returns the manifest of the application that has `folder`, an absolute path: as its own folder, or within a module's folder or one of
+/// [`FOLDERS`]. A manifest further above that has nothing to do with the folder doesn't count.
+fn application_of(folder: &Path) -> Option<PathBuf> {
+    let has_folder = |manifest: &PathBuf| {
+        let Ok(config) = load_manifest(manifest, &Overrides::default()) else { return false };
+        let Place { root, modules, .. } = Place::of(&config);
+        let own = FOLDERS.iter().map(|name| root.join(name));
+        own.chain(modules.into_values().flatten()).any(|part| folder.starts_with(part))
+    };
+    manifest_in(folder).or_else(|| folder.ancestors().skip(1).filter_map(manifest_in).find(has_folder))
 }
 
 /// Checks the name of a new application, which becomes the namespace of its contracts.

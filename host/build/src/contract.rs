@@ -250,8 +250,10 @@ impl<'a> Types<'a> {
         let maybe = |types: &mut Self, ty: Option<Type>| ty.map(|ty| types.reference(ty, is_export));
         match &resolve.types[id].kind {
             TypeDefKind::Record(record) => {
-                let fields =
-                    record.fields.iter().map(|field| ((self.spelling)(&field.name), self.reference(field.ty, is_export)));
+                let fields = record
+                    .fields
+                    .iter()
+                    .map(|field| ((self.spelling)(&field.name), self.reference(field.ty, is_export)));
                 json!({"kind": "record", "name": name, "fields": fields.collect::<Vec<_>>()})
             }
             TypeDefKind::Tuple(tuple) => {

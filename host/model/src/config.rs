@@ -304,12 +304,10 @@ fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, 
     (listen, admin, probe)
 }
 
-/// Returns the manifest of the application that a folder belongs to: one in the folder itself, where commands look for it, or an `app.toml`
-/// in a folder above. `None` if the folder belongs to no application. `folder` is an absolute path.
-pub fn manifest_around(folder: &Path) -> Option<PathBuf> {
-    let above = folder.ancestors().map(|folder| folder.join(MANIFEST));
-    let mut candidates = std::iter::once(folder.join(MODULES).join(MANIFEST)).chain(above);
-    candidates.find(|file| file.is_file())
+/// Returns the manifest of the application in `folder`: `app.toml` or `modules/app.toml`. `None` if there is neither.
+pub fn manifest_in(folder: &Path) -> Option<PathBuf> {
+    let candidates = [folder.join(MANIFEST), folder.join(MODULES).join(MANIFEST)];
+    candidates.into_iter().find(|file| file.is_file())
 }
 
 fn find_manifest(path: &Path) -> Result<PathBuf, Problems> {
@@ -318,8 +316,7 @@ fn find_manifest(path: &Path) -> Result<PathBuf, Problems> {
     }
     // Messages name files relative to the current folder.
     let path = path.strip_prefix(".").unwrap_or(path);
-    let candidates = [path.join(MANIFEST), path.join(MODULES).join(MANIFEST)];
-    candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+    manifest_in(path).ok_or_else(|| {
         let message = format!("the folder holds neither `{MANIFEST}` nor `{MODULES}/{MANIFEST}`");
         Problem::new(Code::Unreadable, message).file(path).help("name the manifest or its folder").into()
     })

@@ -85,7 +85,10 @@ async fn exceptions_are_logged_with_words_file_and_line(host: &Host) {
         (
             "plain",
             "result",
-            &["Fails.plain: TypeError: the result is 5, which is of the type `int`", "says `string` at Fails.plain (component.py:92)"],
+            &[
+                "Fails.plain: TypeError: the result is 5, which is of the type `int`",
+                "says `string` at Fails.plain (component.py:92)",
+            ],
         ),
         ("fail", "result", &["Fails.fail: TypeError: the result is 5", "at Fails.fail (component.py:89)"]),
         ("fail", "payload", &["TypeError: `worse` of the error is 'a text'", "at payload (component.py:68)"]),
