@@ -1,6 +1,6 @@
 //! `watertight explain`: what the codes of problems mean, from the page `host/docs/problems.md`, which is embedded in the binary.
 //!
-//! Each code of a fault has a section of its own. The types of problem details have a row in a table.
+//! Each code has a section of its own. The types of problem details have a row in a table as well.
 
 use watertight_model::problem::nearest;
 
@@ -9,6 +9,9 @@ const PAGE: &str = include_str!("../../docs/problems.md");
 
 /// The start of a heading of a code.
 const HEADING: &str = "\n### `";
+
+/// The start of a heading of the type of a problem detail.
+const DETAIL_HEADING: &str = "\n#### `";
 
 /// The start of the type of a problem detail.
 const TYPE: &str = "`/problems/";
@@ -40,8 +43,10 @@ pub struct UnknownCode {
 pub fn find(code: &str) -> Result<Explanation, UnknownCode> {
     let code = code.trim().trim_start_matches("error[").trim_end_matches(']').trim_start_matches("/problems/");
     let code = code.to_ascii_lowercase();
-    if let Some(text) = section(&code).or_else(|| detail(&code)) {
-        return Ok(Explanation { code, text });
+    // `unsupported-type` is both a fault and an answer.
+    let texts: Vec<String> = section(HEADING, &code).into_iter().chain(detail(&code)).collect();
+    if !texts.is_empty() {
+        return Ok(Explanation { code, text: texts.join("\n\n") });
     }
     let mut known: Vec<&str> = codes().chain(details().map(|(code, _)| code)).collect();
     known.sort_unstable();
@@ -58,8 +63,9 @@ fn codes() -> impl Iterator<Item = &'static str> {
     PAGE.split(HEADING).skip(1).filter_map(|section| Some(section.split_once('`')?.0))
 }
 
-fn section(code: &str) -> Option<String> {
-    let section = PAGE.split(HEADING).skip(1).find(|section| section.split('`').next() == Some(code))?;
+/// Returns what stands below a heading that begins with `heading` and names the code.
+fn section(heading: &str, code: &str) -> Option<String> {
+    let section = PAGE.split(heading).skip(1).find(|section| section.split('`').next() == Some(code))?;
     let text = section.split_once('\n')?.1;
     let end = text.find("\n## ").unwrap_or(text.len());
     Some(text[..end].trim().to_owned())
@@ -79,7 +85,7 @@ fn detail(code: &str) -> Option<String> {
         let (situation, status) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
         format!("An answer of a listener: {situation}.\n\nStatus: {status}.")
     });
-    let texts: Vec<String> = rows.collect();
+    let texts: Vec<String> = rows.chain(section(DETAIL_HEADING, code)).collect();
     (!texts.is_empty()).then(|| texts.join("\n\n"))
 }
 
@@ -100,6 +106,21 @@ mod tests {
             assert!(words.starts_with(code.meaning()), "{code}: the section begins with the meaning");
             assert!(text.contains("```") && words.contains("**Mend.**"), "{code}: {text}");
             assert!(text.contains(&format!("[{code}]")), "{code}: the example shows the code");
+        }
+    }
+
+    #[test]
+    fn every_answer_says_what_client_and_operator_can_do() {
+        let sections: Vec<&str> =
+            PAGE.split(DETAIL_HEADING).skip(1).filter_map(|text| text.split('`').next()).collect();
+        for (code, _) in details() {
+            let text = find(code).expect("it is documented").text;
+            let is_told = text.contains("**Client.**") && text.contains("**Operator.**");
+            assert!(is_told || Code::ALL.iter().any(|fault| fault.as_str() == code), "{code}: {text}");
+            assert!(text.matches("**Client.**").count() <= 1, "{code}: {text}");
+        }
+        for code in sections {
+            assert!(details().any(|(known, _)| known == code), "`{code}` has a section and no row");
         }
     }
 

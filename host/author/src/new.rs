@@ -6,6 +6,7 @@
 mod c;
 mod error;
 mod facts;
+mod format;
 mod languages;
 mod manifests;
 mod python;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use watertight_model::config::capability::Declarations;
-use watertight_model::config::{AppConfig, ComponentSource};
+use watertight_model::config::{AppConfig, ComponentSource, Overrides, load_manifest, manifest_in};
 use watertight_model::ids::{AppName, BadName, ModuleName};
 
 pub use error::NewError;
@@ -98,7 +99,8 @@ impl Made {
     }
 }
 
-/// Makes an application in a new folder of `parent`, with a module that has data, a route and a suite.
+/// Makes an application in a new folder of `parent`, with a module that has data, a route and a suite. `parent` must not belong to another
+/// application.
 ///
 /// # Errors
 ///
@@ -113,6 +115,10 @@ pub fn app(
     check_namespace(app.as_str())?;
     let parent =
         std::path::absolute(parent).map_err(|source| NewError::Unreadable { path: parent.to_owned(), source })?;
+    // A path with `..` or a link leads elsewhere than its text says.
+    if let Some(manifest) = application_of(&parent.canonicalize().unwrap_or_else(|_| parent.clone())) {
+        return Err(NewError::Nested { manifest });
+    }
     let root = parent.join(app.as_str());
     if is_taken(&root) {
         return Err(StageError::Exists(vec![root]).into());
@@ -169,12 +175,14 @@ fn stage_module(files: &mut StagedFiles, place: &Place, options: &ModuleOptions)
         return Err(StageError::Exists(vec![folder]).into());
     }
     let packages = Packages::of(&place.capabilities);
-    let facts::Facts { mut json, host, uses, calls, notes } = facts::gather(place, options, &name, &folder, &packages)?;
+    let facts::Facts { mut json, packages: generated, host, uses, calls, notes } =
+        facts::gather(place, options, &name, &folder, &packages)?;
     if options.language.name == "rust" {
         json["cargo"] = manifests::add_to_cargo(files, place, &folder)?;
     }
     create_all(files, &folder, "module", &json)?;
     create_all(files, &folder, options.language.name, &json)?;
+    generated.into_iter().for_each(|(path, text)| files.create(folder.join(path), text));
     if options.exports.is_none() {
         create_all(files, &place.workspace, "contract", &json)?;
         if manifests::takes_routes(files, &place.manifest)? {
@@ -191,9 +199,24 @@ fn stage_module(files: &mut StagedFiles, place: &Place, options: &ModuleOptions)
 
 fn create_all(files: &mut StagedFiles, at: &Path, templates: &str, facts: &serde_json::Value) -> Result<(), NewError> {
     for (path, text) in templates::render(templates, facts).map_err(NewError::Template)? {
-        files.create(at.join(path), text);
+        let path = at.join(path);
+        let formatted =
+            path.extension().filter(|extension| *extension == "rs").and_then(|_| format::rust(&path, &text));
+        files.create(path, formatted.unwrap_or(text));
     }
     Ok(())
+}
+
+/// Returns the manifest of the application that has `folder`, an absolute path: as its own folder, or within a module's folder or one of
+/// [`FOLDERS`]. A manifest further above that has nothing to do with the folder doesn't count.
+fn application_of(folder: &Path) -> Option<PathBuf> {
+    let has_folder = |manifest: &PathBuf| {
+        let Ok(config) = load_manifest(manifest, &Overrides::default()) else { return false };
+        let Place { root, modules, .. } = Place::of(&config);
+        let own = FOLDERS.iter().map(|name| root.join(name));
+        own.chain(modules.into_values().flatten()).any(|part| folder.starts_with(part))
+    };
+    manifest_in(folder).or_else(|| folder.ancestors().skip(1).filter_map(manifest_in).find(has_folder))
 }
 
 /// Checks the name of a new application, which becomes the namespace of its contracts.
@@ -215,7 +238,8 @@ fn check_name(text: &str, language: &Starter) -> Result<ModuleName, NewError> {
     if FOLDERS.contains(&name.as_str()) {
         return reserved("the folder of this name is for something else".to_owned());
     }
-    if language.keywords.contains(&name.as_str()) {
+    let mut words = language.keywords.iter().chain(language.template_words);
+    if words.any(|word| *word == name.as_str()) {
         return reserved(format!("it is a word of {}, or of its templates", language.title));
     }
     let has_digit = name.as_str().split('-').any(|word| word.starts_with(|c: char| c.is_ascii_digit()));

@@ -131,10 +131,7 @@ pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), Build
             !matches!(kind, TypeDefKind::Stream(_) | TypeDefKind::Future(_) | TypeDefKind::FixedLengthList(..))
         }));
     }
-    if parts.is_empty() {
-        return Ok(());
-    }
-    Err(BuildError::Unsupported { module: source.name.clone(), language: "C", parts })
+    BuildError::unless_supported(&source.name, "C", parts)
 }
 
 /// Writes the bindings into the module's folder, and removes what an earlier WIT world needed. Returns the C files of them.

@@ -199,9 +199,12 @@ fn capitalized(word: &str) -> String {
     word
 }
 
-/// JSON descriptions of the types that occur in a WIT world, each type once. The JavaScript shim checks values against them.
+/// JSON descriptions of the types that occur in a WIT world, each type once. The code around modules in JavaScript and Python checks values
+/// against them.
 pub(super) struct Types<'a> {
     resolve: &'a Resolve,
+    /// Returns the name of a field or a flag in the module's language.
+    spelling: fn(&str) -> String,
     /// The interfaces that the module exports. The module itself defines the classes of their resources.
     exported: BTreeSet<InterfaceId>,
     described: Vec<serde_json::Value>,
@@ -209,14 +212,14 @@ pub(super) struct Types<'a> {
 }
 
 impl<'a> Types<'a> {
-    pub(super) fn new(world: &'a World) -> Self {
+    pub(super) fn new(world: &'a World, spelling: fn(&str) -> String) -> Self {
         let (resolve, id) = world.resolved();
         let exports = resolve.worlds[id].exports.values();
         let exported = exports.filter_map(|item| match item {
             WorldItem::Interface { id, .. } => Some(*id),
             _ => None,
         });
-        Self { resolve, exported: exported.collect(), described: Vec::new(), known: BTreeMap::new() }
+        Self { resolve, spelling, exported: exported.collect(), described: Vec::new(), known: BTreeMap::new() }
     }
 
     pub(super) fn into_json(self) -> Vec<serde_json::Value> {
@@ -247,8 +250,10 @@ impl<'a> Types<'a> {
         let maybe = |types: &mut Self, ty: Option<Type>| ty.map(|ty| types.reference(ty, is_export));
         match &resolve.types[id].kind {
             TypeDefKind::Record(record) => {
-                let fields =
-                    record.fields.iter().map(|field| (camel(&field.name), self.reference(field.ty, is_export)));
+                let fields = record
+                    .fields
+                    .iter()
+                    .map(|field| ((self.spelling)(&field.name), self.reference(field.ty, is_export)));
                 json!({"kind": "record", "name": name, "fields": fields.collect::<Vec<_>>()})
             }
             TypeDefKind::Tuple(tuple) => {
@@ -264,7 +269,7 @@ impl<'a> Types<'a> {
                 json!({"kind": "enum", "name": name, "cases": cases})
             }
             TypeDefKind::Flags(flags) => {
-                let flags = flags.flags.iter().map(|flag| camel(&flag.name)).collect::<Vec<_>>();
+                let flags = flags.flags.iter().map(|flag| (self.spelling)(&flag.name)).collect::<Vec<_>>();
                 json!({"kind": "flags", "name": name, "flags": flags})
             }
             TypeDefKind::Option(ty) => {
@@ -274,7 +279,10 @@ impl<'a> Types<'a> {
             TypeDefKind::Result(result) => {
                 json!({"kind": "result", "ok": maybe(self, result.ok), "err": maybe(self, result.err)})
             }
-            TypeDefKind::List(ty) => json!({"kind": "list", "item": self.reference(*ty, is_export)}),
+            TypeDefKind::List(ty) => {
+                let item = self.reference(*ty, is_export);
+                json!({"kind": "list", "item": item, "bytes": matches!(ty, Type::U8 | Type::S8)})
+            }
             TypeDefKind::Handle(Handle::Own(resource) | Handle::Borrow(resource)) => {
                 let resource = self.real(*resource);
                 let name = resolve.types[resource].name.clone().unwrap_or_default();

@@ -210,6 +210,18 @@ impl BuildError {
         Self::Unwritable { path: path.to_owned(), source }
     }
 
+    /// Refuses a module whose world has `parts`, descriptions of what `language` can't carry. Accepts it if there are none.
+    pub(super) fn unless_supported(
+        module: &ModuleName,
+        language: &'static str,
+        parts: Vec<String>,
+    ) -> Result<(), Self> {
+        match parts.is_empty() {
+            true => Ok(()),
+            false => Err(Self::Unsupported { module: module.clone(), language, parts }),
+        }
+    }
+
     /// Returns advice on how to correct the error. `None` if the message says enough.
     pub fn help(&self) -> Option<String> {
         Some(match self {

@@ -159,10 +159,7 @@ pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), Build
             _ => true,
         }));
     }
-    if parts.is_empty() {
-        return Ok(());
-    }
-    Err(BuildError::Unsupported { module: source.name.clone(), language: "Go", parts })
+    BuildError::unless_supported(&source.name, "Go", parts)
 }
 
 /// Writes the bindings into the module's folder, and removes bindings that an earlier WIT world needed.

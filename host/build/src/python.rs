@@ -10,6 +10,7 @@ mod initializer;
 mod project;
 mod sources;
 mod tools;
+mod types;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,8 @@ pub(super) fn compile(
     let pinned = build.pin(&tools, &project)?;
 
     let (component, stamp) = (build.beside("wasm"), build.beside("inputs"));
-    let inputs = inputs(&text, &version, &pinned, &project, &trees);
+    let contract = types::describe(&world);
+    let inputs = inputs(&format!("{text}\n{contract}"), &version, &pinned, &project, &trees);
     if fs::read_to_string(&stamp).is_ok_and(|kept| kept == inputs)
         && let Ok(kept) = fs::read(&component)
     {
@@ -102,7 +104,7 @@ pub(super) fn compile(
     let job = json!({
         "wit": wit, "world": world.name, "app": tools::GLUE_MODULE, "output": component, "sources": folders, "packages": packages,
         "glue": tools.glue, "settings": build.beside("settings"), "component": project.component, "preload": project.preload,
-        "names": names,
+        "names": names, "contract": contract,
     });
     build.drive(&tools, "component", &job.to_string())?;
     let made = fs::read(&component).map_err(|error| BuildError::unreadable(&component, error))?;
@@ -126,10 +128,7 @@ pub(super) fn check_contract(source: &Source, world: &World) -> Result<(), Build
         }));
     }
     parts.extend(labels(world));
-    if parts.is_empty() {
-        return Ok(());
-    }
-    Err(BuildError::Unsupported { module: source.name.clone(), language: "Python", parts })
+    BuildError::unless_supported(&source.name, "Python", parts)
 }
 
 fn python() -> Command {

@@ -318,14 +318,19 @@ fn addresses(app: &App, overrides: &Overrides, source: &Source) -> (SocketAddr, 
     (listen, admin, probe)
 }
 
+/// Returns the manifest of the application in `folder`: `app.toml` or `modules/app.toml`. `None` if there is neither.
+pub fn manifest_in(folder: &Path) -> Option<PathBuf> {
+    let candidates = [folder.join(MANIFEST), folder.join(MODULES).join(MANIFEST)];
+    candidates.into_iter().find(|file| file.is_file())
+}
+
 fn find_manifest(path: &Path) -> Result<PathBuf, Problems> {
     if !path.is_dir() {
         return Ok(path.to_owned());
     }
     // Messages name files relative to the current folder.
     let path = path.strip_prefix(".").unwrap_or(path);
-    let candidates = [path.join(MANIFEST), path.join(MODULES).join(MANIFEST)];
-    candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+    manifest_in(path).ok_or_else(|| {
         let message = format!("the folder holds neither `{MANIFEST}` nor `{MODULES}/{MANIFEST}`");
         Problem::new(Code::Unreadable, message).file(path).help("name the manifest or its folder").into()
     })

@@ -145,6 +145,9 @@ fn describe(answer: &Answer, case: &Case<'_>) -> String {
         assert_eq!(body["status"], answer.status, "{title}");
         assert_eq!(body["instance"], id, "{title}");
         assert!(body["title"].as_str().is_some_and(|text| !text.is_empty()), "{title}: {answer:?}");
+        // Only a module's error has a case, and only a case has a payload.
+        assert!(body.get("case").is_none_or(|case| *case == answer.problem()), "{title}: {answer:?}");
+        assert!(body.get("payload").is_none() || body.get("case").is_some(), "{title}: {answer:?}");
         assert!(answer.text.len() < 32 << 10, "{title}: {} bytes of problem details", answer.text.len());
         let _ = write!(out, " {}: {}", answer.problem(), short(answer.at("/detail")));
     }

@@ -152,11 +152,13 @@ async fn refusals_are_problem_details(setup: Setup) {
         declined.body,
         json!({
             "type": "/problems/declined", "title": "Declined", "status": 402, "detail": "the card was declined",
-            "instance": id, "payload": "the card was declined",
+            "instance": id, "case": "declined", "payload": "the card was declined",
         })
     );
     let silent = host.post("/orders", &draft("ada", card("tok_timeout"))).await.expect(503);
     assert_eq!((silent.problem(), silent.header("retry-after")), ("unavailable", "1"));
+    // The host has a problem of this name too. The case says that the module answered.
+    assert_eq!(silent.at("/case"), "unavailable");
 
     let unknown = host.get("/orders/01ARZ3NDEKTSV4RRFFQ69G5FAV").await.expect(404);
     assert_eq!((unknown.problem(), unknown.at("/payload")), ("not-found", "01ARZ3NDEKTSV4RRFFQ69G5FAV"));

@@ -171,6 +171,115 @@ fn an_unwritten_module_builds_in_every_language() {
     }
 }
 
+/// A contract with two interfaces, a resource, and a function whose head has more than a line.
+const STOCK: &str = "package bazaar:stock@1.0.0;
+
+interface shelves {
+    record place { row: u32, column: u32 }
+    variant error { unknown(string), full }
+    resource shelf {
+        constructor(label: string);
+        put: func(what: string, at: option<place>) -> result<u32, error>;
+    }
+    move-everything: func(from-warehouse: string, to-warehouse: string, at-most: u32, notes: list<string>) -> result<list<place>, error>;
+    count: func() -> u64;
+}
+
+interface orders {
+    use shelves.{place};
+    order: func(what: string, to: place) -> bool;
+}
+";
+
+#[test]
+fn an_unwritten_module_has_all_interfaces_and_is_formatted() {
+    let folder = host::folder();
+    watertight(folder.path(), &["new", "app", "bazaar"]).expect(0);
+    let app = folder.path().join("bazaar");
+    fs::create_dir(app.join("wit/stock")).unwrap();
+    fs::write(app.join("wit/stock/stock.wit"), STOCK).unwrap();
+    // The settings of this repository are not those of an application.
+    fs::write(app.join("rustfmt.toml"), "").unwrap();
+    let languages = LANGUAGES.iter().filter(|(language, _)| ["rust", "go", "c"].contains(language));
+    for (language, commands) in languages {
+        let name = format!("stock-{language}");
+        watertight(&app, &["new", "module", &name, "--lang", language, "--exports", "bazaar:stock"]).expect(0);
+        watertight(&app, &["build", &name]).expect(0);
+        test_natively(&app.join(&name), commands);
+    }
+    watertight(&app, &["new", "module", "asks", "--lang", "rust", "--calls", "items", "--uses", USES]).expect(0);
+    for module in ["stock-rust", "asks"] {
+        program(&app.join(module), &["cargo", "fmt", "--check"]);
+    }
+    let go = app.join("stock-go/component");
+    let packages = ["export_bazaar_stock_orders", "export_bazaar_stock_shelves"];
+    assert!(packages.iter().all(|package| go.join(package).join("component.go").is_file()));
+    let unformatted = run(Command::new("gofmt").arg("-l").args(packages.map(|one| go.join(one).join("component.go"))));
+    assert_eq!(unformatted.expect(0).out, "");
+
+    // A C module without a test says so.
+    let c = app.join("stock-c");
+    fs::remove_dir_all(c.join("test")).unwrap();
+    let said = run(Command::new("make").args(["--silent", "test"]).current_dir(&c)).expect(0);
+    assert!(said.out.contains("no tests: test/ has no C file"), "{}", said.out);
+}
+
+/// Returns the block of a page in the language `diff`.
+fn diff(page: &str) -> String {
+    let text = fs::read_to_string(repository().join("host/docs/languages").join(page)).unwrap();
+    text.split("```diff\n").nth(1).and_then(|rest| Some(rest.split_once("```")?.0.to_owned())).unwrap()
+}
+
+/// The first module of an application works in every language, also with the SDK: the pages on languages show what changes.
+#[test]
+fn an_application_begins_in_every_language_and_moves_to_the_sdk() {
+    let folder = host::folder();
+    // The settings of this repository are not those of an application.
+    fs::write(folder.path().join("rustfmt.toml"), "").unwrap();
+    for (language, commands) in LANGUAGES {
+        let to = folder.path().join(language);
+        fs::create_dir(&to).unwrap();
+        watertight(&to, &["new", "app", "bazaar", "--lang", language]).expect(0);
+        let app = to.join("bazaar");
+        let module = app.join("items");
+        watertight(&app, &["build"]).expect(0);
+        test_natively(&module, commands);
+        if !["rust", "go", "python"].contains(&language) {
+            continue;
+        }
+        watertight(&app, &["sdk", "add", language]).expect(0);
+        let changes = to.join("sdk.diff");
+        fs::write(&changes, diff(&format!("{language}.md"))).unwrap();
+        let mut patch = Command::new("patch");
+        run(patch.args(["--strip=1", "--fuzz=0", "--input"]).arg(&changes).current_dir(&app)).expect(0);
+        watertight(&app, &["build"]).expect(0);
+        test_natively(&module, commands);
+        if language == "rust" {
+            program(&module, &["cargo", "fmt", "--check"]);
+        }
+        let said = watertight(&app, &["test", "--no-build"]).expect(0);
+        assert!(said.err.contains("2 passed, 0 failed"), "{language}: {}", said.err);
+    }
+}
+
+#[test]
+fn applications_do_not_nest() {
+    let folder = host::folder();
+    let new = |at: &Path, more: &[&str]| watertight(at, &[&["new", "app", "bazaar"], more].concat());
+    new(folder.path(), &[]).expect(0);
+    let app = folder.path().join("bazaar");
+    for (at, more) in [(&app, &[][..]), (&app.join("items"), &[]), (&app, &["--in", "items/../wit"])] {
+        let said = new(at, more).expect(1);
+        let manifest = app.join("app.toml").canonicalize().unwrap().display().to_string();
+        for part in [&*manifest, "`watertight new module NAME`", "--in FOLDER"] {
+            assert!(said.err.contains(part), "{part}: {}", said.err);
+        }
+        assert!(!at.join("bazaar").exists());
+    }
+    fs::create_dir(folder.path().join("elsewhere")).unwrap();
+    new(&app, &["--in", "../elsewhere"]).expect(0);
+}
+
 /// Copies a file or folder, without what was built.
 fn copy(from: &Path, to: &Path) {
     if from.is_dir() {

@@ -82,7 +82,18 @@ async fn exceptions_are_logged_with_words_file_and_line(host: &Host) {
         ("fail", "cause", &["Refusal: with a cause", "caused by KeyError: 'missing'", "cause (component.py:34)"]),
         ("fail", "exit", &["SystemExit: it leaves", "exit_ (component.py:"]),
         ("plain", "bad", &["Fails.plain: Err: the contract's function has no error", "the contract knows this"]),
-        ("plain", "result", &["'int' object is not an instance of 'str'"]),
+        (
+            "plain",
+            "result",
+            &[
+                "Fails.plain: TypeError: the result is 5, which is of the type `int`",
+                "says `string` at Fails.plain (component.py:92)",
+            ],
+        ),
+        ("fail", "result", &["Fails.fail: TypeError: the result is 5", "at Fails.fail (component.py:89)"]),
+        ("fail", "payload", &["TypeError: `worse` of the error is 'a text'", "at payload (component.py:68)"]),
+        ("fail", "argument", &["TypeError: the argument `n` is '7'", "says `s64` at <lambda> (component.py:57)"]),
+        ("fail", "number", &["OverflowError: the argument `n` is 9223372036854775808", "<lambda> (component.py:58)"]),
         ("fail", "nothing", &["KeyError: 'nothing'", "Fails.fail (component.py:"]),
     ] {
         let before = host.log().len();
@@ -90,6 +101,12 @@ async fn exceptions_are_logged_with_words_file_and_line(host: &Host) {
         for part in parts {
             let is_told = (0..50).any(|_| host.log()[before..].contains(part));
             assert!(is_told, "{how}: {part} is not in {}", &host.log()[before..]);
+        }
+        // The trap's line repeats the words, and nothing tells of componentize-py's own end.
+        let told = &host.log()[before..];
+        assert!(told.contains("a module trapped in `one`: Fails."), "{how}: {told}");
+        for noise in ["panicked", "componentize", "PyErr", "RUST_BACKTRACE"] {
+            assert!(!told.contains(noise), "{how}: {noise} is in {told}");
         }
     }
 }

@@ -10,8 +10,11 @@ use watertight_build::World;
 /// What a function does that is still to be written.
 const UNWRITTEN: &str = "assert(false && \"this function is not written yet\")";
 
-/// The header of a module's bindings.
-pub(super) struct Header(String);
+/// The header of a module's bindings, and the code to it, which defines some of the functions itself.
+pub(super) struct Header {
+    text: String,
+    code: String,
+}
 
 /// A function that the header declares.
 struct Declared<'a> {
@@ -43,17 +46,30 @@ impl Header {
         let mut files = Files::default();
         let options = wit_bindgen_c::Opts { no_object_file: true, ..Default::default() };
         options.build().generate(&mut resolve, id, &mut files)?;
-        let header = files.iter().find(|(name, _)| name.ends_with(".h")).context("the generator writes a header")?;
-        Ok(Self(std::str::from_utf8(header.1)?.to_owned()))
+        let file = |extension: &str| {
+            let file = files.iter().find(|(name, _)| name.ends_with(extension)).context("the generator writes both")?;
+            Ok::<_, anyhow::Error>(std::str::from_utf8(file.1)?.to_owned())
+        };
+        Ok(Self { text: file(".h")?, code: file(".c")? })
+    }
+
+    /// Whether the code of the bindings defines a function, such as those that hand over a resource.
+    fn is_defined(&self, name: &str) -> bool {
+        let call = format!("{name}(");
+        // The wrappers of exported functions have longer names that end alike.
+        let is_head = |line: &str| line.split_once(&call).is_some_and(|(before, _)| before.ends_with([' ', '*']));
+        let mut heads = self.code.lines().filter(|line| !line.starts_with(char::is_whitespace) && line.ends_with('{'));
+        heads.any(is_head)
     }
 
     fn declared(&self) -> impl Iterator<Item = Declared<'_>> {
-        self.0.lines().filter_map(Declared::read)
+        self.text.lines().filter_map(Declared::read)
     }
 
     /// Returns a definition of each function that the module exports.
     pub(super) fn definitions(&self) -> String {
-        let exported = self.declared().filter(|one| one.name.starts_with("exports_") && !one.name.ends_with("_free"));
+        let is_own = |one: &Declared<'_>| one.name.starts_with("exports_") && !self.is_defined(one.name);
+        let exported = self.declared().filter(is_own);
         let definition = |function: Declared<'_>| {
             let Declared { result, name, parameters } = function;
             let shown = |(ty, name): &(&str, &str)| match ty.ends_with('*') {

@@ -23,6 +23,16 @@ pub enum NewError {
         /// What the name stands for already.
         reason: String,
     },
+    /// The folder belongs to an application already.
+    #[error(
+        "this folder belongs to the application of `{}`; applications don't nest\n  help: `watertight new module NAME` adds a module to \
+         it, and `watertight new app NAME --in FOLDER` makes an application in a folder outside of it",
+        manifest.display()
+    )]
+    Nested {
+        /// The manifest of the application that is there.
+        manifest: PathBuf,
+    },
     /// The application has a module of this name.
     #[error("the application has a module `{name}` already")]
     Module {

@@ -22,6 +22,8 @@ const SQL: &str = "watertight:sql/sql@1.0.0";
 pub(super) struct Facts {
     /// What the templates are rendered with.
     pub(super) json: Value,
+    /// Files of the module that no template has: their paths in the module's folder, and their texts.
+    pub(super) packages: Vec<(PathBuf, String)>,
     /// The packages of the host that the application needs and does not have.
     pub(super) host: BTreeSet<PackageName>,
     /// The capabilities that the manifest grants.
@@ -114,10 +116,13 @@ pub(super) fn gather(
     check_world(options.language.language, name, folder, &world).map_err(Box::new)?;
     facts["stubs"] = match starter {
         true => Value::from(""),
-        false => {
-            let path = format!("{}/{name}", place.app);
-            stubs::of(options.language.language, &world, &path).map_err(NewError::Template)?.into()
+        false => stubs::of(options.language.language, &world).map_err(NewError::Template)?.into(),
+    };
+    let packages = match options.language.language {
+        Language::Go if !starter => {
+            stubs::go_packages(&world, &format!("{}/{name}", place.app)).map_err(NewError::Template)?
         }
+        _ => Vec::new(),
     };
     facts["python"] = json!({
         "export": python::snake(name.as_str()), "class": python::class(name.as_str()),
@@ -131,11 +136,8 @@ pub(super) fn gather(
     }
     let (paths, host) = needed(&world, &folders, &standing, folder);
     facts["wit_paths"] = paths.into();
-    if exports.len() > 1 && options.language.name == "go" {
-        notes.push("only the first exported interface has a Go package: write those of the others".to_owned());
-    }
     let called: BTreeSet<ModuleName> = calls.into_iter().map(|(module, _)| module).collect();
-    Ok(Facts { json: facts, host, uses, calls: called.into_iter().collect(), notes })
+    Ok(Facts { json: facts, packages, host, uses, calls: called.into_iter().collect(), notes })
 }
 
 fn unparsable(package: &PackageName) -> NewError {

@@ -1,6 +1,9 @@
 //! The functions of a contract that are still to be written, in languages whose signatures need types. The generators of the bindings
 //! write them.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
 use anyhow::Context as _;
 use wit_bindgen_core::wit_parser::{Resolve, WorldId};
 use wit_bindgen_core::{Files, WorldGenerator as _};
@@ -12,12 +15,11 @@ use watertight_build::{Language, World};
 /// What an unwritten function of a Rust module does.
 const UNWRITTEN: &str = "panic!(\"this function is not written yet\")";
 
-/// Returns the code of the functions that a world exports. Empty for languages whose templates write them. `path` is the path of the
-/// Go module.
-pub(super) fn of(language: Language, world: &World, path: &str) -> anyhow::Result<String> {
+/// Returns the code of the functions that a world exports. Empty for languages whose templates write them, and for Go, which has a
+/// [package](go_packages) for each interface.
+pub(super) fn of(language: Language, world: &World) -> anyhow::Result<String> {
     match language {
         Language::Rust => rust(world),
-        Language::Go => go(world, path),
         Language::Python => Ok(python::unwritten(world)),
         Language::C => Ok(Header::of(world)?.definitions()),
         _ => Ok(String::new()),
@@ -60,42 +62,61 @@ fn rust(world: &World) -> anyhow::Result<String> {
     Ok(code)
 }
 
-fn go(world: &World, path: &str) -> anyhow::Result<String> {
-    let (mut resolve, id) = parsed(world)?;
-    let mut files = Files::default();
-    let options = wit_bindgen_go::Opts {
-        format: wit_bindgen_go::Format::False,
-        generate_stubs: true,
-        pkg_name: Some(format!("{path}/bindings")),
-        export_pkg_name: Some(format!("{path}/component")),
-        ..Default::default()
+/// Returns the Go packages of the interfaces that a world exports: the path of each one's file in the module's folder, and its text. `path`
+/// is the path of the Go module.
+pub(super) fn go_packages(world: &World, path: &str) -> anyhow::Result<Vec<(PathBuf, String)>> {
+    let generated = |generate_stubs: bool| {
+        let (mut resolve, id) = parsed(world)?;
+        let mut files = Files::default();
+        let options = wit_bindgen_go::Opts {
+            format: wit_bindgen_go::Format::False,
+            generate_stubs,
+            pkg_name: Some(format!("{path}/bindings")),
+            export_pkg_name: Some(format!("{path}/component")),
+            ..Default::default()
+        };
+        options.build().generate(&mut resolve, id, &mut files)?;
+        let files = files.iter().map(|(name, text)| (name.to_owned(), String::from_utf8_lossy(text).into_owned()));
+        anyhow::Ok(files.collect::<BTreeMap<String, String>>())
     };
-    options.build().generate(&mut resolve, id, &mut files)?;
-    let stubs = files.iter().find(|(name, text)| {
-        name.contains("export_")
-            && std::str::from_utf8(text).is_ok_and(|text| text.contains("panic(\"not implemented\")"))
-    });
-    let (_, text) = stubs.context("the generator writes the functions of an exported interface")?;
-    Ok(tidy_go(std::str::from_utf8(text)?))
+    let (files, bindings) = (generated(true)?, generated(false)?);
+    let mut packages = Vec::new();
+    for (name, text) in &files {
+        let Some((package, _)) = name.split_once('/') else { continue };
+        if package.starts_with("export_") && text.contains("panic(\"not implemented\")") {
+            // `build` writes these bindings into the package. They hand over resources.
+            let bindings = bindings.get(name).map(String::as_str).unwrap_or_default();
+            packages.push((Path::new("component").join(package).join("component.go"), tidy_go(text, bindings)));
+        }
+    }
+    Ok(packages)
 }
 
-/// Writes generated Go code as a person would: indented with tabs, with sorted imports, a comment of the package's own and the constraint
-/// that leaves it out of native builds.
-fn tidy_go(text: &str) -> String {
+/// Writes generated Go code as a person would: without what `bindings` have, indented with tabs, with sorted imports, a comment of the
+/// package's own and the constraint that leaves it out of native builds.
+fn tidy_go(text: &str, bindings: &str) -> String {
     let package = text.lines().find_map(|line| line.strip_prefix("package ")).unwrap_or_default();
     let mut code = format!(
         "//go:build wasip1\n\n// Package {package} implements the contract. Each function that still panics is to be written.\npackage {package}\n\n"
     );
     let body = text.split_once("import (").map_or("", |(_, body)| body);
     let (imports, functions) = body.split_once(')').unwrap_or(("", body));
-    let mut imports: Vec<&str> = imports.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let known: BTreeSet<&str> = bindings.split("\n\n").map(str::trim).collect();
+    let declarations = functions.split("\n\n").map(str::trim).filter(|one| !one.is_empty() && !known.contains(one));
+    let functions = declarations.collect::<Vec<_>>().join("\n\n");
+    let is_used = |line: &&str| {
+        let name = line.split('"').next().map(str::trim).filter(|alias| !alias.is_empty());
+        let name = name.or_else(|| line.split('"').nth(1)?.rsplit('/').next());
+        name.is_some_and(|name| functions.contains(&format!("{name}.")))
+    };
+    let mut imports: Vec<&str> =
+        imports.lines().map(str::trim).filter(|line| !line.is_empty()).filter(is_used).collect();
     imports.sort_by_key(|line| line.split('"').nth(1));
-    let imports = imports.iter().map(|line| format!("\t{line}\n")).collect::<String>();
-    code.push_str(&format!("import (\n{imports})\n\n"));
-    let functions = functions.trim().replace("        ", "\t").replace("not implemented", "not written yet");
-    code.push_str(&functions);
-    while code.contains("\n\n\n") {
-        code = code.replace("\n\n\n", "\n\n");
+    if !imports.is_empty() {
+        let imports = imports.iter().map(|line| format!("\t{line}\n")).collect::<String>();
+        code.push_str(&format!("import (\n{imports})\n\n"));
     }
+    code.push_str(&functions.replace("        ", "\t").replace("not implemented", "not written yet"));
+    code.push('\n');
     code
 }

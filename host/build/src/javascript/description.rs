@@ -75,11 +75,9 @@ impl Description {
         let mut parts: Vec<String> = all.iter().flat_map(|function| uncarried(function, resolve)).collect();
         parts.extend(unreadable_names(world));
         parts.extend(labels(world));
-        if !parts.is_empty() {
-            let language = if source.language == Language::TypeScript { "TypeScript" } else { "JavaScript" };
-            return Err(BuildError::Unsupported { module: source.name.clone(), language, parts });
-        }
-        let mut types = Types::new(world);
+        let language = if source.language == Language::TypeScript { "TypeScript" } else { "JavaScript" };
+        BuildError::unless_supported(&source.name, language, parts)?;
+        let mut types = Types::new(world, camel);
         let imports = items(world, &all, false, &mut types);
         let exports = items(world, &all, true, &mut types);
         let named = |start: &str| {

@@ -27,6 +27,7 @@ def component(job):
     settings.mkdir(parents=True, exist_ok=True)
     imported = imported_later([*job["sources"], job["packages"]])
     lines = [f"COMPONENT = {job['component']!r}", f"PRELOAD = {job['preload']!r}", f"IMPORTED_LATER = {imported!r}"]
+    lines.append(f"CONTRACT = {job['contract']!r}")
     (settings / "watertight_settings.py").write_text("\n".join(lines) + "\n", encoding="utf-8")
     arguments = ["-d", job["wit"], "-w", job["world"], *NAMES, "componentize", job["app"], "-o", job["output"]]
     # The module's own code comes first, so that its files are `/0/…` in the component.

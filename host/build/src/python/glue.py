@@ -1,11 +1,13 @@
 """The component's outermost code. componentize-py looks for the exports here.
 
-It loads the module's own code, checks that every export is there, and puts a guard around each exported function: an exception that is
-not the contract's error is reported with words, file and line. Everything above the guards runs once, at build time; the instance that results is
-saved, and every instance of the component begins with it.
+It loads the module's own code, checks that every export is there, and puts a guard around each function that the world exports or
+imports. The guard checks the values that the module hands over. An exception that is not the contract's error is reported with words, file
+and line, and ends the call. Everything above the guards runs once, at build time; the instance that results is saved, and every instance of
+the component begins with it.
 """
 
 import codecs
+import functools
 import importlib
 import inspect
 import os
@@ -18,6 +20,7 @@ import typing
 import componentize_py_types
 import wit_world.imports
 import watertight_settings as settings
+import watertight_values as values
 from wit_world.imports import watertight_failure as failure
 
 # Codecs and modules that the standard library loads only when they are first used.
@@ -37,6 +40,9 @@ MISSING = (
     "is not in the component, which has what was loaded when it was built: import it at the top level of a file, or name it in `preload` "
     "of `[tool.watertight]` in pyproject.toml"
 )
+
+
+CONTRACT = values.Contract(settings.CONTRACT, lambda kind: kind.__module__.split(".")[0] == "wit_world")
 
 
 class _Refused(Exception):
@@ -67,6 +73,9 @@ def main():
     for name in PRELOADED:
         importlib.import_module(name)
     before = random.getstate()
+    for interface in pkgutil.iter_modules(wit_world.imports.__path__):
+        guard_imports(interface.name, importlib.import_module(f"wit_world.imports.{interface.name}"))
+    guard_imports(None, wit_world)
     with _Randomness():
         try:
             component = importlib.import_module(settings.COMPONENT)
@@ -76,8 +85,6 @@ def main():
         for name in settings.PRELOAD:
             importlib.import_module(name)
         load_what_functions_import()
-        for interface in pkgutil.iter_modules(wit_world.imports.__path__):
-            importlib.import_module(f"wit_world.imports.{interface.name}")
     if random.getstate() != before:
         raise _Refused(
             "numbers were drawn from `random` at the top level of a file: every instance would have the same. Draw them in a function"
@@ -86,13 +93,13 @@ def main():
 
     for name, protocol in list(vars(exports).items()):
         if is_protocol(protocol):
-            globals()[name] = exported(component, name, protocol)
+            globals()[name] = exported(component, name, protocol, (name, None))
         elif isinstance(protocol, types.ModuleType):
             for resource, protocol in list(vars(protocol).items()):
                 if is_protocol(protocol):
-                    module_of(name).__dict__.setdefault(resource, exported(component, resource, protocol))
+                    module_of(name).__dict__.setdefault(resource, exported(component, resource, protocol, (name, resource)))
     if functions_of(wit_world.WitWorld):
-        globals()["WitWorld"] = exported(component, "WitWorld", wit_world.WitWorld)
+        globals()["WitWorld"] = exported(component, "WitWorld", wit_world.WitWorld, (None, None))
     for name, value in list(vars(component).items()):
         # componentize-py has no protocol for an interface that stands in the world itself, and looks for its class all the same.
         if isinstance(value, type):
@@ -175,46 +182,95 @@ def module_of(interface):
     return sys.modules[interface]
 
 
-def exported(component, name, protocol):
-    """Returns the module's class of this name, with a guard around each function of the protocol."""
+def exported(component, name, protocol, place):
+    """Returns the module's class of this name, with a guard around each function of the protocol.
+
+    `place` has the interface, and the resource if the class is one.
+    """
     found = getattr(component, name, None)
-    place = f"`{settings.COMPONENT}`"
+    where = f"`{settings.COMPONENT}`"
     functions = functions_of(protocol)
     if not isinstance(found, type):
         raise _Refused(
-            f"{place} has no class `{name}`, which the world exports: `class {name}:` with {', '.join(f'`{one}`' for one in functions)}"
+            f"{where} has no class `{name}`, which the world exports: `class {name}:` with {', '.join(f'`{one}`' for one in functions)}"
         )
     for function, declared in functions.items():
         bases = (base for base in found.__mro__ if function in vars(base) and base not in (protocol, object))
         own = next((vars(base)[function] for base in bases), None)
         if own is None:
-            raise _Refused(f"the class `{name}` of {place} has no function `{function}`, which the world exports")
+            raise _Refused(f"the class `{name}` of {where} has no function `{function}`, which the world exports")
         label = name if function == "__init__" else f"{name}.{function}"
-        setattr(found, function, guard(label, own, declared))
+        setattr(found, function, guard(label, own, declared, CONTRACT.function(True, *place, function)))
     # The protocol has what starts an asynchronous function.
     return found if protocol in found.__mro__ else types.new_class(name, (found, protocol))
 
 
-def guard(label, own, declared):
+def guard_imports(interface, module):
+    """Puts a guard around each function that the module can import from an interface of the world."""
+    if interface == "watertight_failure":
+        return
+    for name, value in list(vars(module).items()):
+        if inspect.isfunction(value) and value.__module__ == module.__name__:
+            setattr(module, name, checked(value, CONTRACT.function(False, interface, None, name), 0))
+        elif isinstance(value, type) and value.__module__ == module.__name__:
+            for function, own in list(vars(value).items()):
+                described = CONTRACT.function(False, interface, name, function)
+                if described and isinstance(own, classmethod | staticmethod):
+                    setattr(value, function, type(own)(checked(own.__func__, described, int(isinstance(own, classmethod)))))
+                elif described:
+                    setattr(value, function, checked(own, described, 1))
+
+
+def checked(own, described, skipped):
+    """Returns an imported function that checks its arguments, but for the first `skipped`."""
+    if not described or not described["parameters"]:
+        return own
+    names = [values.snake(name) for name, _ in described["parameters"]]
+    check = CONTRACT.check_of_arguments(described)
+
+    @functools.wraps(own)
+    def call(*arguments, **named):
+        given = arguments[skipped:]
+        check([*given, *(named[name] for name in names[len(given):] if name in named)] if named else given)
+        return own(*arguments, **named)
+
+    return call
+
+
+def guard(label, own, declared, described):
     if isinstance(own, (staticmethod, classmethod)):
-        return type(own)(guard(label, own.__func__, declared))
+        return type(own)(guard(label, own.__func__, declared, described))
     # componentize-py documents the contract's error so.
     fails = "componentize_py_types.Err" in (getattr(declared, "__func__", declared).__doc__ or "")
 
+    check_result, check_error = CONTRACT.checks_of_result(described)
+
+    def raised(error):
+        """Lets the contract's error pass. Any other exception ends the call."""
+        if fails and type(error) is componentize_py_types.Err:
+            try:
+                check_error(error.value)
+                return
+            except Exception as wrong:
+                error = wrong.with_traceback(error.__traceback__)
+        end(label, error, own)
+
     def call(*arguments):
         try:
-            return own(*arguments)
+            result = own(*arguments)
+            check_result(result)
+            return result
         except BaseException as error:
-            if not fails or type(error) is not componentize_py_types.Err:
-                report(label, error)
+            raised(error)
             raise
 
     async def call_async(*arguments):
         try:
-            return await own(*arguments)
+            result = await own(*arguments)
+            check_result(result)
+            return result
         except BaseException as error:
-            if not fails or type(error) is not componentize_py_types.Err:
-                report(label, error)
+            raised(error)
             raise
 
     return call_async if inspect.iscoroutinefunction(own) else call
@@ -226,19 +282,16 @@ def unguarded(kind, error, trace):
         # At build time.
         sys.__excepthook__(kind, error, trace)
     else:
-        report("the component", error)
+        end("the component", error)
 
 
-reported = None
+def end(label, error, own=None):
+    """Ends the call with the report of an exception: its words, those of its causes, and the functions that it passed. `own` is the function
+    that the exception is about if it passed none.
 
-
-def report(label, error):
-    """Reports an exception, once: its words, those of its causes, and the functions that it passed."""
-    global reported
-    if error is reported:
-        return
-    reported = error
-    words, place = told(error)
+    The call ends here, because componentize-py would end it with a panic of its own, whose lines say nothing of the module.
+    """
+    words, place = told(error, own)
     cause = error
     for _ in range(MAX_CAUSES):
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
@@ -246,17 +299,27 @@ def report(label, error):
             break
         words += f"; caused by {told(cause)[0]}"
     failure.report(f"{label}: {words}", place)
+    for stream in sys.stdout, sys.stderr:
+        try:
+            stream.flush()
+        except Exception:
+            # The module may have closed it, or put something else there.
+            pass
+    os._exit(1)
 
 
-def told(error):
+def told(error, own=None):
     frames = []
     trace = error.__traceback__
     while trace is not None:
         code = trace.tb_frame.f_code
-        if code.co_filename != __file__ and not code.co_filename.startswith("<frozen "):
+        if code.co_filename not in (__file__, values.__file__) and not code.co_filename.startswith("<frozen "):
             frames.append((code.co_qualname, shown(code.co_filename), trace.tb_lineno))
         trace = trace.tb_next
     frames.reverse()
+    code = getattr(inspect.unwrap(own), "__code__", None) if own else None
+    if code and not frames:
+        frames.append((code.co_qualname, shown(code.co_filename), code.co_firstlineno))
     try:
         text = str(error)
     except Exception:
@@ -267,8 +330,8 @@ def told(error):
     if frames:
         path = " < ".join(f"{function} ({file}:{line})" for function, file, line in frames[:MAX_FRAMES])
         words += f" at {path}"
-    own = next((frame for frame in frames if not frame[1].startswith("/")), None)
-    return words, failure.Place(own[1], own[2], 0) if own else None
+    first = next((frame for frame in frames if not frame[1].startswith("/")), None)
+    return words, failure.Place(first[1], first[2], 0) if first else None
 
 
 def shown(file):

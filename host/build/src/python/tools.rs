@@ -20,9 +20,12 @@ const REQUIREMENTS: &str = include_str!("tools.txt");
 /// The script that Python runs, and the code that becomes part of every component.
 const DRIVER: &str = include_str!("componentize.py");
 const GLUE: &str = include_str!("glue.py");
+const VALUES: &str = include_str!("values.py");
 
 /// The name of the Python module that [`GLUE`] becomes. componentize-py looks for the exports there.
 pub(super) const GLUE_MODULE: &str = "watertight_component";
+/// The name of the Python module that [`VALUES`] becomes.
+const VALUES_MODULE: &str = "watertight_values";
 
 /// Python, in the virtual environment.
 const PROGRAM: &str = "bin/python";
@@ -33,13 +36,13 @@ pub(super) struct Tools {
     pub(super) python: PathBuf,
     /// The script that makes components.
     pub(super) driver: PathBuf,
-    /// The folder with the Python module [`GLUE_MODULE`].
+    /// The folder with the Python modules [`GLUE_MODULE`] and [`VALUES_MODULE`].
     pub(super) glue: PathBuf,
 }
 
 /// Returns the digest of what this host contributes to making a component: its scripts, and the pinned versions of the tools.
 pub(super) fn digest() -> Digest {
-    Digest::of([REQUIREMENTS, DRIVER, GLUE].join("\n").as_bytes())
+    Digest::of([REQUIREMENTS, DRIVER, GLUE, VALUES].join("\n").as_bytes())
 }
 
 /// Installs the programs if they are missing. `version` is the version of the Python that `python3` starts.
@@ -60,7 +63,8 @@ pub(super) fn ready(
     cache::once(&folder, PROGRAM, |aside| install(source, aside, help, listener))?;
     let scripts = folder.join(format!("scripts-{}", short(&digest())));
     let (driver, glue) = (scripts.join("componentize.py"), scripts.join("glue"));
-    for (file, text) in [(&driver, DRIVER), (&glue.join(GLUE_MODULE).with_added_extension("py"), GLUE)] {
+    let module = |name: &str| glue.join(name).with_added_extension("py");
+    for (file, text) in [(&driver, DRIVER), (&module(GLUE_MODULE), GLUE), (&module(VALUES_MODULE), VALUES)] {
         write_if_changed(file, text.as_bytes()).map_err(unwritable(file))?;
     }
     Ok(Tools { python: folder.join(PROGRAM), driver, glue })

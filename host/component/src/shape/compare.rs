@@ -208,23 +208,28 @@ impl Walk<'_> {
     }
 
     /// Compares fields, cases, flags or parameters: their names, their order and their types. `noun` says in messages which of these they
-    /// are.
+    /// are. A part that is missing and another one in its place are one difference: most likely a part was renamed.
     fn parts(&mut self, noun: &str, wanted: &[Part<'_>], offered: &[Part<'_>]) {
         let in_offered: HashMap<_, _> = offered.iter().copied().collect();
         let in_wanted: HashSet<_> = wanted.iter().map(|(name, _)| *name).collect();
+        let is_missing = |(name, _): &&Part<'_>| !in_offered.contains_key(name);
+        let is_new = |(name, _): &&Part<'_>| !in_wanted.contains(name);
         let mut same_names = wanted.len() == offered.len();
-        for (name, ty) in wanted {
-            match in_offered.get(name) {
-                Some(other) => self.within(name, |walk| walk.maybe(*ty, *other, &format!("a {noun} without a value"))),
-                None => {
-                    same_names = false;
-                    self.within(name, |walk| walk.report(part(noun, (name, *ty)), format!("no such {noun}")));
-                }
+        for (place, (name, ty)) in wanted.iter().enumerate() {
+            if let Some(other) = in_offered.get(name) {
+                self.within(name, |walk| walk.maybe(*ty, *other, &format!("a {noun} without a value")));
+                continue;
             }
-        }
-        for (name, ty) in offered.iter().filter(|(name, _)| !in_wanted.contains(name)) {
             same_names = false;
-            self.within(name, |walk| walk.report(format!("no such {noun}"), part(noun, (name, *ty))));
+            let instead = offered.get(place).filter(is_new);
+            let found = instead.map_or_else(|| format!("no such {noun}"), |other| part(noun, *other));
+            self.within(name, |walk| walk.report(part(noun, (name, *ty)), found));
+        }
+        for (place, (name, ty)) in offered.iter().enumerate().filter(|(_, part)| is_new(part)) {
+            same_names = false;
+            if wanted.get(place).filter(is_missing).is_none() {
+                self.within(name, |walk| walk.report(format!("no such {noun}"), part(noun, (name, *ty))));
+            }
         }
         if same_names && wanted.iter().zip(offered).any(|((wanted, _), (offered, _))| wanted != offered) {
             self.report(order(noun, wanted), order(noun, offered));

@@ -235,5 +235,5 @@ fn module_error(
         Some(Val::String(text)) => text.clone(),
         _ => title(case),
     };
-    Ok(Failure::new(answer.status, case, detail).with_payload(raw))
+    Ok(Failure::of_module(answer.status, case, detail, raw))
 }

@@ -42,6 +42,10 @@ pub struct ProblemDetails {
     /// Every fault of the request. Empty if the error is not about faults of the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<RequestFault>,
+    /// The case of the typed error that a module returned, in WIT's spelling. `None` for any other error, so that a client can tell a
+    /// contract's case from an error of the host with the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub case: Option<String>,
     /// The payload of the typed error that a module returned, as JSON. `None` for any other error.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<Box<RawValue>>,
@@ -145,11 +149,17 @@ impl Failure {
         self
     }
 
-    /// Sets the payload of a module's typed error.
-    #[must_use]
-    pub(super) fn with_payload(mut self, payload: Option<Box<RawValue>>) -> Self {
-        self.0.details.payload = payload;
-        self
+    /// Creates the failure for a typed error that a module returned: its case, and its payload as JSON if it has one.
+    pub(super) fn of_module(
+        status: StatusCode,
+        case: &str,
+        detail: impl Into<String>,
+        payload: Option<Box<RawValue>>,
+    ) -> Self {
+        let mut failure = Self::new(status, case, detail);
+        failure.0.details.case = Some(case.to_owned());
+        failure.0.details.payload = payload;
+        failure
     }
 
     /// Sets the problems for which a change is refused.

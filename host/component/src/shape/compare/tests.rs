@@ -65,9 +65,15 @@ const EDITS: &[(&str, &str, &[&str])] = &[
     (
         "key: option<string>",
         "token: option<string>",
+        &["place key: parameter `key: option<string>` / parameter `token: option<string>`"],
+    ),
+    // A part that is gone and a new one elsewhere are no renaming.
+    (
+        "draft: draft, key: option<string>",
+        "token: u8, draft: draft",
         &[
             "place key: parameter `key: option<string>` / no such parameter",
-            "place token: no such parameter / parameter `token: option<string>`",
+            "place token: no such parameter / parameter `token: u8`",
         ],
     ),
     ("key: option<string>", "key: string", &["place key: option<string> / string"]),

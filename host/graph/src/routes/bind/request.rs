@@ -33,10 +33,15 @@ impl Binder<'_> {
         {
             unknown.push((name.clone(), body.line));
         }
-        for (name, line) in unknown {
+        let is_free = |parameter: &&Field| !self.is_bound(&parameter.name) && !self.is_in_body(&parameter.name);
+        let free: Vec<&Field> = function.parameters.iter().filter(is_free).collect();
+        for (name, line) in &unknown {
+            let instead = match (&unknown[..], &free[..]) {
+                ([_], [only]) => format!("`{}`", only.name),
+                _ => "an existing parameter".to_owned(),
+            };
             let message = format!("the function has no parameter `{name}`; it has {known}");
-            self.report(Code::BadBinding, message, line).help =
-                Some(format!("bind an existing parameter instead of `{name}`"));
+            self.report(Code::BadBinding, message, *line).help = Some(format!("bind {instead} instead of `{name}`"));
         }
         if let Some(body) = &route.body
             && body.value.target == BodyTarget::Spread
@@ -52,6 +57,14 @@ impl Binder<'_> {
     /// Whether the path or a table of the route binds a parameter.
     fn is_bound(&self, name: &str) -> bool {
         self.route.path.value.parameter_index(name).is_some() || self.route.bindings.contains_key(name)
+    }
+
+    /// Whether `body` names a parameter that the function doesn't have.
+    fn has_unknown_body(&self) -> bool {
+        match self.route.body.as_ref().map(|body| &body.value.target) {
+            Some(BodyTarget::Parameter(name)) => self.found.function.parameters.iter().all(|p| *p.name != **name),
+            _ => false,
+        }
     }
 
     /// Whether the body gives a parameter its value.
@@ -145,7 +158,10 @@ impl Binder<'_> {
         if let Some(value) = value {
             return Some(FormField { wit: parameter.name.clone(), name, value });
         }
-        if self.carried(Codec::of_field(&parameter.name, &parameter.ty, self.route.json)).is_some() {
+        // If the body names no parameter, it is most likely meant for this one. That it names none was reported.
+        if self.carried(Codec::of_field(&parameter.name, &parameter.ty, self.route.json)).is_some()
+            && !self.has_unknown_body()
+        {
             let name = &parameter.name;
             let message = format!(
                 "nothing binds parameter `{name}`: its type is neither a plain value nor a list of those, so query fields can't hold it"

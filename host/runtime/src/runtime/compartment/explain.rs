@@ -32,9 +32,11 @@ impl Compartment {
             (None, None) if let Some(failed) = error.downcast_ref::<CalleeError>() => {
                 CallError::Callee(Box::new(failed.clone()))
             }
-            (None, None) if let Some(exit) = error.downcast_ref::<I32Exit>() => {
-                CallError::Exit { code: exit.0, module }
-            }
+            (None, None) if let Some(exit) = error.downcast_ref::<I32Exit>() => match failure {
+                // A module that reported its failure may end itself instead of running into a trap.
+                Some(failure) => CallError::Trap { reason: failure.to_string(), module, callees: Vec::new() },
+                None => CallError::Exit { code: exit.0, module },
+            },
             (None, None) if watertight_engine::is_out_of_room(error) => {
                 CallError::NoRoom { compartment: self.name.clone() }
             }

@@ -54,11 +54,18 @@ WAYS = {
     "worse": worse,
     "result": lambda: 5,
     "exit": lambda: exit_(),
+    "argument": lambda: neighbour.signed("7"),
+    "number": lambda: neighbour.signed(n=1 << 63),
+    "payload": lambda: payload(),
 }
 
 
 def exit_():
     raise SystemExit("it leaves")
+
+
+def payload():
+    raise Err(contract.Error_Worse("a text"))
 
 
 def from_function():
