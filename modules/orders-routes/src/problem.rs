@@ -178,6 +178,9 @@ impl Problem {
             instance: &'a str,
             #[serde(skip_serializing_if = "<[_]>::is_empty")]
             errors: &'a [Fault],
+            /// The case of the contract's error, as the host's own routes write it.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            case: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             payload: Option<&'a Value>,
         }
@@ -189,6 +192,8 @@ impl Problem {
             detail,
             instance,
             errors: faults,
+            // Only an error of the contract has a payload.
+            case: payload.as_ref().map(|_| *name),
             payload: payload.as_ref(),
         };
         serde_json::to_vec(&details).expect("problem details are plain JSON")
