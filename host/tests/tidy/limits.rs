@@ -82,6 +82,8 @@ fn the_table_has_every_limit() {
         "defaults.instances.mode",
         "modules.m.http.allow",
         "modules.m.http.private",
+        "http.compression",
+        "http.security_headers",
     ];
     let tables = [
         "defaults.limits",

@@ -143,7 +143,7 @@ fn read_origins(value: &Value<'_>) -> Option<CorsOrigins> {
         let origin = CorsOrigin::parse(text);
         if origin.is_none() {
             value.refuse(format_args!(
-                "`{text}` is no origin: write it as browsers do, such as `https://shop.example.com`, \
+                "`{text}` is no origin: write it as browsers do, such as `https://www.example.com`, \
                  `https://*.example.com` or `http://localhost:5173`; `*` stands alone"
             ));
         }
