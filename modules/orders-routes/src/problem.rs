@@ -214,7 +214,12 @@ pub(crate) async fn answer(router: axum::Router, request: Request) -> Result<Res
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
     let is_head = *request.method() == Method::HEAD;
     let mut response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return Ok(response) };
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else {
+        if response.status() == StatusCode::NO_CONTENT {
+            list_methods(response.headers_mut());
+        }
+        return Ok(response);
+    };
     if problem.0.name == BODY_CUT_OFF {
         return Err(UnreadBody);
     }
@@ -231,13 +236,24 @@ pub(crate) async fn answer(router: axum::Router, request: Request) -> Result<Res
 
 /// Completes the headers that belong to a status.
 fn complete(headers: &mut HeaderMap, status: StatusCode) {
-    // axum lists the methods of a path without spaces, and on each answer of its fallback.
-    let allow = headers.remove(ALLOW).filter(|_| status == StatusCode::METHOD_NOT_ALLOWED);
-    let allow = allow.and_then(|allow| HeaderValue::from_str(&allow.to_str().ok()?.replace(',', ", ")).ok());
-    headers.extend(allow.map(|allow| (ALLOW, allow)));
+    // axum lists the methods of a path on each answer of its fallback.
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        list_methods(headers);
+    } else {
+        headers.remove(ALLOW);
+    }
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
     }
+}
+
+/// Completes the list of a path's methods: axum writes it without spaces, and without OPTIONS.
+fn list_methods(headers: &mut HeaderMap) {
+    let allow = headers.remove(ALLOW);
+    let all = |allow: &HeaderValue| {
+        HeaderValue::from_str(&format!("{}, OPTIONS", allow.to_str().ok()?.replace(',', ", "))).ok()
+    };
+    headers.extend(allow.as_ref().and_then(all).map(|allow| (ALLOW, allow)));
 }
 
 /// Converts a name in kebab-case to a title: `not-found` becomes `Not found`.

@@ -29,8 +29,17 @@ pub fn router(app: App) -> Router {
         .route("/orders/{id}", get(one))
         .route("/orders/{id}/cancel", post(cancel))
         .fallback(async || Problem::no_such_path())
-        .method_not_allowed_fallback(async |method: Method| Problem::other_method(&method))
+        .method_not_allowed_fallback(other_method)
         .with_state(app)
+}
+
+/// Answers a method that a path does not have. OPTIONS asks which ones it has.
+async fn other_method(method: Method) -> Answer {
+    if method == Method::OPTIONS {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(Problem::other_method(&method))
+    }
 }
 
 /// Answers a request with the router. Writes the bodies of what fails, with the id of the request.
