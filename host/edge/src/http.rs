@@ -186,7 +186,7 @@ impl DataListener {
         let Answer { mut response, is_stream } = answer;
         match cross_origin {
             Some(rules) if is_preflight && response.status() == StatusCode::NO_CONTENT => {
-                response = rules.answer().await
+                response = rules.answer().await;
             }
             Some(rules) => response = rules.apply(response).await,
             None => {}

@@ -10,6 +10,8 @@ use watertight_testkit::command::{CommandOutput, run};
 use watertight_testkit::host::{self, Host, Launch};
 
 /// A secret whose value is in a file. It may appear nowhere except in the answer of the module that has it.
+/// The log filter under which the host and its libraries write everything.
+const EVERYTHING: &str = "trace,h2=trace,hyper=trace,mio=trace,tokio=trace,wasmtime=trace,wiggle=trace";
 const IN_A_FILE: &str = "hush-in-a-file-7c1f";
 const IN_A_VARIABLE: &str = "hush-in-a-variable-93ab";
 const LATER: &str = "hush-later-5e20";
@@ -132,7 +134,7 @@ async fn a_secret_is_told_to_its_module_and_stands_nowhere_else() {
     let app = app(SECRETS);
     let state = host::folder();
     let folder = state.path().join("state");
-    let host = launch(&app).state(&folder).variable("WATERTIGHT_LOG", "trace").start();
+    let host = launch(&app).state(&folder).variable("WATERTIGHT_LOG", EVERYTHING).start();
     let keys = json!(["currency", "region", "zone"]);
     let mut told = 0;
     for (key, secret) in [("api_key", IN_A_FILE), ("token", IN_A_VARIABLE)] {
