@@ -9,9 +9,9 @@ use watertight_testkit::app::{App, guest};
 use watertight_testkit::command::{CommandOutput, run};
 use watertight_testkit::host::{self, Host, Launch};
 
-/// A secret whose value is in a file. It may appear nowhere except in the answer of the module that has it.
 /// The log filter under which the host and its libraries write everything.
 const EVERYTHING: &str = "trace,h2=trace,hyper=trace,mio=trace,tokio=trace,wasmtime=trace,wiggle=trace";
+/// A secret whose value is in a file. It may appear nowhere except in the answer of the module that has it.
 const IN_A_FILE: &str = "hush-in-a-file-7c1f";
 const IN_A_VARIABLE: &str = "hush-in-a-variable-93ab";
 const LATER: &str = "hush-later-5e20";

@@ -81,7 +81,7 @@ pub(super) struct Part {
     pub(super) content: Spool,
 }
 
-/// The bytes of a body as they arrive. What was read counts as held until [`Arrival::release`] or its end.
+/// The bytes of a body as they arrive. What was read counts as held until it is in a file, or the call has ended.
 struct Arrival {
     body: RequestBody,
     held: Arc<Mutex<Option<HeldBytes>>>,
