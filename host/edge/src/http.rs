@@ -31,7 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::Val;
 
 use watertight_disk::failpoint::panic_point;
-use watertight_graph::routes::{BoundBody, BoundForm, RouteMatch};
+use watertight_graph::routes::RouteMatch;
 use watertight_model::config::HttpLimits;
 use watertight_runtime::runtime::{Generation, InFlight, Runtime};
 use watertight_store::{CallContext, RequestInfo, RequestNotes};
@@ -298,12 +298,8 @@ impl DataListener {
         panic_point("http::answer");
         let target = generation.route_target(index);
         let deadline = origin.arrival + generation.time(target);
-        let limit = match &route.body {
-            BoundBody::Raw(_) | BoundBody::Form(BoundForm { is_multipart: true, .. }) => {
-                generation.upload_limit(target)
-            }
-            _ => generation.body_limit(target),
-        };
+        let is_upload = route.body.is_upload();
+        let limit = if is_upload { generation.upload_limit(target) } else { generation.body_limit(target) };
         let body = parameters::read_body(route, &head.headers, body, limit, deadline, &self.uploads);
         // A client that sends its body slowly must not keep a retired generation alive.
         let body = generation.run_until_cut_off(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));

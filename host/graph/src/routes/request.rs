@@ -102,6 +102,13 @@ pub enum BoundBody {
     Form(BoundForm),
 }
 
+impl BoundBody {
+    /// Whether the body may be large: it is raw bytes, or a form in parts.
+    pub fn is_upload(&self) -> bool {
+        matches!(self, Self::Raw(_) | Self::Form(BoundForm { is_multipart: true, .. }))
+    }
+}
+
 /// How a form is bound.
 #[derive(Debug)]
 pub struct BoundForm {

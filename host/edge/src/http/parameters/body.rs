@@ -13,7 +13,7 @@ use super::super::details::{Failure, RequestFault};
 use super::super::media::{self, Declared};
 use super::super::server::{BodyError, HeldBytes, RequestBody};
 use super::upload::{Part, Spool, Upload};
-use watertight_graph::routes::{BoundBody, BoundForm, Route};
+use watertight_graph::routes::{BoundBody, Route};
 use watertight_model::config::{Method, UnknownInput};
 
 /// The header that lists the media types that a resource takes with PATCH (RFC 5789, section 3.1).
@@ -84,7 +84,7 @@ pub(in super::super) async fn read_body(
     if body.size_hint().lower() > limit {
         return Err(HostProblem::BodyTooLarge { limit }.into());
     }
-    if matches!(&route.body, BoundBody::Raw(_) | BoundBody::Form(BoundForm { is_multipart: true, .. })) {
+    if route.body.is_upload() {
         let reading = read_upload(route, headers, Upload::new(body, limit), folder);
         let read = tokio::time::timeout_at(deadline.into(), reading).await;
         return read.unwrap_or_else(|_| Err(HostProblem::BodyTooSlow.into())).map(Some);
@@ -144,7 +144,7 @@ async fn has_bytes(mut body: RequestBody, deadline: Instant) -> Result<bool, Fai
     }
 }
 
-fn invalid(fault: RequestFault) -> Failure {
+pub(super) fn invalid(fault: RequestFault) -> Failure {
     HostProblem::Invalid(vec![fault]).into()
 }
 

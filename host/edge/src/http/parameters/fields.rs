@@ -136,33 +136,37 @@ impl<'a> GivenFields<'a> {
         }
     }
 
-    /// Returns the values of `fields`, and adds the faults of those that have none. The list is incomplete if there are faults.
-    pub(super) fn values(&self, fields: &[FormField], faults: &mut Vec<RequestFault>) -> Vec<Val> {
-        let mut values = Vec::with_capacity(fields.len());
-        for field in fields {
-            match self.value(field) {
-                Ok(value) => values.push(value),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        values
-    }
-
     /// Returns the values that a form gives: that of the record, or of each parameter. The list is empty or incomplete if there are faults.
     pub(super) fn bound(&self, form: &BoundForm, faults: &mut Vec<RequestFault>) -> Vec<Val> {
-        if form.is_spread {
-            self.values(&form.fields, faults)
-        } else {
-            self.record(&form.fields, faults).into_iter().collect()
-        }
+        bound(form, form.fields.iter().map(|field| self.value(field)), faults)
     }
 
     /// Returns the record of `fields`. Adds the faults of those that have no value, and returns `None` then.
     pub(super) fn record(&self, fields: &[FormField], faults: &mut Vec<RequestFault>) -> Option<Val> {
-        let values = self.values(fields, faults);
-        let names = fields.iter().map(|field| field.wit.to_string());
-        (values.len() == fields.len()).then(|| Val::Record(names.zip(values).collect()))
+        record(fields, sound(fields.iter().map(|field| self.value(field)), faults))
     }
+}
+
+/// Returns the values that a form gives, of which `values` has one for each field: that of the record, or of each parameter. Adds the faults
+/// of fields. The list is empty or incomplete then.
+pub(super) fn bound(
+    form: &BoundForm,
+    values: impl Iterator<Item = Result<Val, RequestFault>>,
+    faults: &mut Vec<RequestFault>,
+) -> Vec<Val> {
+    let values = sound(values, faults);
+    if form.is_spread { values } else { record(&form.fields, values).into_iter().collect() }
+}
+
+/// Returns the values that have no fault, and adds the faults of the others.
+fn sound(values: impl Iterator<Item = Result<Val, RequestFault>>, faults: &mut Vec<RequestFault>) -> Vec<Val> {
+    values.filter_map(|value| value.map_err(|fault| faults.push(fault)).ok()).collect()
+}
+
+/// Returns the record of `fields`. `None` if some have no value.
+fn record(fields: &[FormField], values: Vec<Val>) -> Option<Val> {
+    let names = fields.iter().map(|field| field.wit.to_string());
+    (values.len() == fields.len()).then(|| Val::Record(names.zip(values).collect()))
 }
 
 /// Decodes a name or a value of a query or form. Returns `None` if it is not UTF-8.

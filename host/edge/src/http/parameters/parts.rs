@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use wasmtime::component::Val;
 
 use super::RequestFault;
-use super::fields::GivenFields;
+use super::fields::{self, GivenFields};
 use super::upload::{Part, Spool};
 use crate::http::media;
 use watertight_graph::routes::{BoundForm, FieldValue, FilePart, FileShape, FormField};
@@ -53,18 +53,8 @@ pub(super) fn values(
         }
     }
     let given = GivenFields::of_form(texts);
-    let mut values = Vec::with_capacity(form.fields.len());
-    for (field, files) in form.fields.iter().zip(files) {
-        match value(field, files, &given) {
-            Ok(value) => values.push(value),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if form.is_spread || values.len() < form.fields.len() {
-        return values;
-    }
-    let names = form.fields.iter().map(|field| field.wit.to_string());
-    vec![Val::Record(names.zip(values).collect())]
+    let values = form.fields.iter().zip(files).map(|(field, files)| value(field, files, &given));
+    fields::bound(form, values, faults)
 }
 
 fn value(field: &FormField, files: Vec<Val>, texts: &GivenFields<'_>) -> Result<Val, RequestFault> {

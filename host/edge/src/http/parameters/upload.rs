@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures::Stream;
 use hyper::body::Body as _;
-use multer::{Constraints, Multipart, SizeLimit};
+use multer::Multipart;
 use tempfile::SpooledTempFile;
 
 use super::super::answer::HostProblem;
@@ -158,9 +158,8 @@ impl Upload {
     /// As for [`Self::raw`]. The body is no form in parts, or has too many.
     pub(super) async fn parts(self, boundary: &str, folder: &Path) -> Result<(Vec<Part>, Option<HeldBytes>), Failure> {
         let Self { arrival, held, failure } = self;
-        // The stream has its limit. This one bounds what the parser keeps of a head that does not end.
-        let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(arrival.limit));
-        let mut form = Multipart::with_constraints(arrival, boundary, limits);
+        // The limit of the arrival also bounds what the parser keeps of a head that does not end.
+        let mut form = Multipart::new(arrival, boundary);
         let refuse = |error: multer::Error| match take(&failure) {
             Some(problem) => Failure::from(problem),
             None => malformed(&error),
@@ -222,5 +221,5 @@ fn malformed(error: &multer::Error) -> Failure {
 }
 
 fn invalid(detail: String) -> Failure {
-    HostProblem::Invalid(vec![RequestFault::body("", detail)]).into()
+    super::body::invalid(RequestFault::body("", detail))
 }

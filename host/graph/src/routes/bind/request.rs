@@ -258,8 +258,9 @@ impl Binder<'_> {
     }
 
     fn object(&mut self, fields: &[Field]) -> Option<ObjectCodec> {
-        let sound: Vec<Option<Codec>> =
-            fields.iter().map(|field| self.carried(Codec::of_field(&field.name, &field.ty, self.route.json))).collect();
+        for field in fields {
+            self.carried(Codec::of_field(&field.name, &field.ty, self.route.json));
+        }
         let all: Vec<(&str, &Type)> = fields.iter().map(|field| (&*field.name, &field.ty)).collect();
         match ObjectCodec::with_style(&all, self.route.json) {
             Ok(codec) => Some(codec),
@@ -269,7 +270,6 @@ impl Binder<'_> {
                     let message = format!("the body can't be spread over the parameters: {reason}");
                     self.report(Code::UnsupportedType, message, self.route.call.line).type_path = Some(path);
                 }
-                drop(sound);
                 None
             }
         }
