@@ -7,6 +7,7 @@
 pub mod access;
 pub mod answer;
 mod call;
+mod client;
 mod compression;
 pub mod details;
 mod door;
@@ -319,6 +320,7 @@ impl DataListener {
             route: route.path.clone(),
             uri: origin.uri.clone(),
             generation: generation.number,
+            client: origin.client.clone(),
         };
         let notes = RequestNotes::new(line);
         let call_context =

@@ -5,6 +5,7 @@
 
 mod cases;
 mod compression;
+mod context;
 mod refusals;
 mod uploads;
 

@@ -81,6 +81,7 @@ impl<'a> HandledRequest<'a> {
             route: label,
             uri: origin.uri.clone(),
             generation: generation.number,
+            client: origin.client.clone(),
         });
         let is_answered = Arc::new(AtomicBool::new(false));
         let body = Upload { body: body.without_stall_limit_once(is_answered.clone()), held: None };

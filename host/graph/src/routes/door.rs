@@ -1,9 +1,10 @@
-//! What the door says to browsers besides answers: rules for pages of other origins, and added headers.
+//! What the door says to browsers besides answers: rules for pages of other origins, and added headers. And what it must find out of requests.
 
 use std::sync::Arc;
 
 use super::middleware::is_below;
 use watertight_model::config::{AppConfig, CorsRules, DoorConfig};
+use watertight_model::ids::CapabilityName;
 
 /// What the door says to browsers, for a whole application.
 #[derive(Debug, Default)]
@@ -12,6 +13,8 @@ pub struct Door {
     cors: Vec<(Arc<str>, CorsRules)>,
     /// What `[http]` says.
     pub config: DoorConfig,
+    /// Whether a module may ask for the request that its call belongs to: the capability `context`.
+    pub has_context: bool,
 }
 
 impl Door {
@@ -20,7 +23,8 @@ impl Door {
         let mut cors: Vec<(Arc<str>, CorsRules)> =
             config.cors.iter().map(|one| (one.path.value.as_str().into(), one.rules.clone())).collect();
         cors.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
-        Self { cors, config: config.door.clone() }
+        let has_context = config.modules.values().any(|module| module.uses.contains_key(CapabilityName::CONTEXT));
+        Self { cors, config: config.door.clone(), has_context }
     }
 
     /// Whether the door has rules for pages of other origins.
