@@ -11,6 +11,7 @@ mod client;
 mod compression;
 pub mod details;
 mod door;
+mod forwarded;
 pub mod head;
 pub mod media;
 mod context;

@@ -4,7 +4,7 @@
 //! component: it knows what an application says about itself, not whether that is true.
 //!
 //! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
-//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `binding`, `mount`, `middleware`, `cors`,
+//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `binding`, `mount`, `middleware`, `proxies`, `cors`,
 //! `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +31,7 @@ mod mount;
 mod outbound;
 mod partial;
 mod path;
+mod proxies;
 mod route;
 mod settings;
 mod source;
@@ -55,6 +56,7 @@ pub use mount::{MountConfig, MountPath};
 pub use outbound::{AllowedOrigin, BadOrigin, HostName, Origin, OutboundConfig, Scheme};
 pub use partial::{PartialConfig, PartialRoute, UncertainParts};
 pub use path::{BadPath, PathTemplate, Segment, is_path_character};
+pub use proxies::TrustedProxies;
 pub use route::{Method, RouteConfig, UnknownInput};
 pub use settings::{
     Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits, StreamLimits,

@@ -1,26 +1,30 @@
-//! Finds out what is known of the client of a request: its address, the host that it asks for, the languages that it wants.
+//! Finds out what is known of the client of a request: its address, the host that it asks for, the languages that it wants. Trusted
+//! proxies are asked for the first two.
 
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, Request, header};
 
+use super::forwarded::{self, Forwarded};
 use super::head;
 use super::server::RequestBody;
 use watertight_graph::routes::Door;
-use watertight_store::{ClientInfo, ClientScheme};
+use watertight_store::ClientInfo;
 
 /// Returns what is known of the client of a request. `None` if nothing of the application needs it.
 pub(super) fn info(request: &Request<RequestBody>, door: &Door) -> Option<Arc<ClientInfo>> {
-    if !door.has_context {
+    let trusted = &door.config.trusted_proxies;
+    if !door.has_context && trusted.is_empty() {
         return None;
     }
     let peer = request.body().connection().peer().ip().to_canonical();
     let headers = request.headers();
+    let Forwarded { address, scheme, host } = forwarded::read(headers, peer, trusted);
     Some(Arc::new(ClientInfo {
-        address: Some(peer),
-        scheme: ClientScheme::Http,
-        host: own_host(request),
-        accept_language: accept_language(headers),
+        address,
+        scheme: scheme.unwrap_or_default(),
+        host: host.or_else(|| own_host(request)),
+        accept_language: if door.has_context { accept_language(headers) } else { String::new() },
     }))
 }
 

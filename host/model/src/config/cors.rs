@@ -8,6 +8,7 @@ use ::http::{HeaderName, HeaderValue, Method};
 
 use super::mount::{MountPath, read_path};
 use super::outbound::HostName;
+use super::proxies::TrustedProxies;
 use super::source::{LocatedValue, Source};
 use super::tree::{Table, Value};
 use crate::problem::{Code, Problem};
@@ -190,13 +191,16 @@ pub struct DoorConfig {
     pub added_headers: AddedHeaders,
     /// Whether answers are compressed for clients that take it: the key `compression`. Default: false, since a proxy often does it.
     pub compression: bool,
+    /// The proxies whose word counts about the clients of requests: the key `trusted_proxies`.
+    pub trusted_proxies: TrustedProxies,
 }
 
 impl DoorConfig {
     /// Reads the keys of the table `[http]`.
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         let compression = table.optional("compression").and_then(|value| value.boolean()).unwrap_or(false);
-        Self { added_headers: read_security_headers(table), compression }
+        let trusted_proxies = TrustedProxies::read(table);
+        Self { added_headers: read_security_headers(table), compression, trusted_proxies }
     }
 }
 
