@@ -34,15 +34,15 @@ pub struct Plan {
     pub modules: Vec<ModuleChange>,
     /// Changed compartments, sorted by name.
     pub compartments: Vec<CompartmentChange>,
-    /// Changed routes, sorted by path and method.
+    /// Changed routes, sorted by path, method and host.
     pub routes: Vec<RouteChange>,
-    /// Changed mounts, sorted by path.
+    /// Changed mounts, sorted by path and host.
     #[serde(default)]
     pub mounts: Vec<MountChange>,
-    /// Changed middlewares, sorted by path and module.
+    /// Changed middlewares, sorted by path, host and module.
     #[serde(default)]
     pub middlewares: Vec<MiddlewareChange>,
-    /// Changed parts of what the door says to browsers: `cors PATH`, and keys of `[http]` that belong to the generation.
+    /// Changed parts of what the door says to browsers: `cors HOST/PATH`, and keys of `[http]` that belong to the generation.
     #[serde(default)]
     pub door: Vec<DoorChange>,
     /// Changed keys of the manifest that take effect at the next start of the host.
@@ -124,6 +124,9 @@ pub struct SettingChange {
 pub struct RouteChange {
     /// The route's HTTP method.
     pub method: String,
+    /// The name of the host that the route answers. `None` means every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The template of the route's path.
     pub path: String,
     /// Whether the route is added, removed or changed.
@@ -135,6 +138,9 @@ pub struct RouteChange {
 /// A mount that a change of the application adds, removes or changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountChange {
+    /// The name of the host that the mount answers. `None` means every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The path that the mount takes, together with every path below it.
     pub path: String,
     /// Whether the mount is added, removed or changed.
@@ -146,6 +152,9 @@ pub struct MountChange {
 /// A middleware that a change of the application adds, removes or moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MiddlewareChange {
+    /// The name of the host whose requests the middleware gets. `None` means every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The path below which the middleware gets all requests.
     pub path: String,
     /// The module.
@@ -385,14 +394,15 @@ impl fmt::Display for Plan {
                 writeln!(f, "    {key} {to} in place of {from}")?;
             }
         }
-        for RouteChange { method, path, change, call } in &self.routes {
-            writeln!(f, "{change} route {method} {path}, answered by {call}")?;
+        let name = |host: &Option<String>| host.clone().unwrap_or_default();
+        for RouteChange { method, host, path, change, call } in &self.routes {
+            writeln!(f, "{change} route {method} {}{path}, answered by {call}", name(host))?;
         }
-        for MountChange { path, change, module } in &self.mounts {
-            writeln!(f, "{change} mount {path}, answered by {module}")?;
+        for MountChange { host, path, change, module } in &self.mounts {
+            writeln!(f, "{change} mount {}{path}, answered by {module}", name(host))?;
         }
-        for MiddlewareChange { path, module, change } in &self.middlewares {
-            writeln!(f, "{change} middleware {module} of {path}")?;
+        for MiddlewareChange { host, path, module, change } in &self.middlewares {
+            writeln!(f, "{change} middleware {module} of {}{path}", name(host))?;
         }
         for DoorChange { what, change } in &self.door {
             writeln!(f, "{change} {what}")?;

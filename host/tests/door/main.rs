@@ -6,6 +6,7 @@
 mod cases;
 mod compression;
 mod context;
+mod hosts;
 mod refusals;
 mod uploads;
 

@@ -14,7 +14,7 @@ use watertight_store::ClientInfo;
 /// Returns what is known of the client of a request. `None` if nothing of the application needs it.
 pub(super) fn info(request: &Request<RequestBody>, door: &Door) -> Option<Arc<ClientInfo>> {
     let trusted = &door.config.trusted_proxies;
-    if !door.has_context && trusted.is_empty() {
+    if !door.needs_client() {
         return None;
     }
     let peer = request.body().connection().peer().ip().to_canonical();

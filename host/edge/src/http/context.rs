@@ -32,6 +32,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// Returns the name of the host that the client's request is for, if something of the generation needs it. Middlewares can't change it.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.client.as_ref()?.host.as_deref()
+    }
+
     /// Counts and logs a panic of the host during this request.
     pub(super) fn record_panic(&self, panic: &PanicMessage, generation: &Generation) {
         generation.telemetry().count_panic("data");
@@ -119,10 +124,10 @@ impl RequestContext {
 }
 
 impl Answerer {
-    /// Returns the template of the paths that the route or the mount answers.
+    /// Returns the host, if there is one, and the template of the paths that the route or the mount answers.
     fn path(self, generation: &Generation) -> &str {
         match self {
-            Self::Route(place) => &generation.routes.routes()[place].path,
+            Self::Route(place) => &generation.routes.routes()[place].label,
             Self::Mount(place) => generation.mount_label(place),
         }
     }

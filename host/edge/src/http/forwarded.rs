@@ -1,7 +1,7 @@
 //! Reads what proxies say of the client of a request: `Forwarded` (RFC 7239), or `X-Forwarded-For`, `-Proto` and `-Host`.
 //!
-//! Each proxy appends to what it got, so the lists are read from their ends, and only as far as trusted proxies wrote them. What stands before
-//! that may come from the client, and changes nothing.
+//! Each proxy appends to what it got, so the lists are read from their ends, and only as far as trusted proxies wrote them. What stands
+//! before that may come from the client, and changes nothing.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

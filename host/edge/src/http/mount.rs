@@ -145,7 +145,8 @@ fn prepare(head: &mut Parts, prefix: Option<&str>, origin: &Origin) {
     join_cookies(&mut head.headers);
 }
 
-/// Sets the scheme of a request's target. The listener has no TLS, so `https` is only what a trusted proxy says, never the target of a client.
+/// Sets the scheme of a request's target. The listener has no TLS, so `https` is only what a trusted proxy says, never the target of a
+/// client.
 fn set_scheme(head: &mut Parts, scheme: ClientScheme) {
     let is_https = scheme == ClientScheme::Https;
     if head.uri.scheme().is_none() && !is_https {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue, Method};
 
+use super::host::{HostPattern, Located, read_host};
 use super::mount::{MountPath, read_path};
 use super::outbound::HostName;
 use super::proxies::TrustedProxies;
@@ -20,6 +21,8 @@ pub struct CorsConfig {
     pub file: Arc<Path>,
     /// The line of the table in its file, counted from 1.
     pub line: u32,
+    /// The name of the host for which the table holds. `None` means every host that has no table of its own for the path.
+    pub host: Option<HostPattern>,
     /// The path below which the table holds. The longest one counts.
     pub path: LocatedValue<MountPath>,
     /// What the pages may do.
@@ -94,9 +97,16 @@ impl CorsOrigin {
 
 const MAX_AGE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
 
-/// Reads a table `[[cors]]`. A part with a fault gets its default value. `earlier` are the tables that were read before.
-pub(super) fn read_cors(table: &mut Table<'_>, source: &Source, earlier: &[CorsConfig]) -> Option<CorsConfig> {
+/// Reads a table `[[cors]]`. A part with a fault gets its default value. `host` is that of the file, and `earlier` are the tables that were
+/// read before.
+pub(super) fn read_cors(
+    table: &mut Table<'_>,
+    source: &Source,
+    host: Option<&HostPattern>,
+    earlier: &[CorsConfig],
+) -> Option<CorsConfig> {
     let line = table.line();
+    let host = read_host(table, host).flatten();
     let path = table
         .optional("path")
         .map_or_else(|| Some(LocatedValue { value: MountPath::root(), line }), |value| read_path(&value, "`[[cors]]`"));
@@ -112,8 +122,8 @@ pub(super) fn read_cors(table: &mut Table<'_>, source: &Source, earlier: &[CorsC
     }
     let max_age = table.duration("max_age", MAX_AGE, Duration::from_secs(600));
     let path = path?;
-    if let Some(other) = earlier.iter().find(|other| other.path.value == path.value) {
-        let message = format!("the path `{}` has two tables `[[cors]]`", *path);
+    if let Some(other) = earlier.iter().find(|other| other.path.value == path.value && other.host == host) {
+        let message = format!("the path `{}` has two tables `[[cors]]`", Located(host.as_ref(), &*path));
         let help = format!("the other table is at {}:{}", other.file.display(), other.line);
         source.report(line, Problem::new(Code::Duplicate, message).help(help));
     }
@@ -125,7 +135,7 @@ pub(super) fn read_cors(table: &mut Table<'_>, source: &Source, earlier: &[CorsC
         credentials: has_credentials,
         max_age,
     };
-    Some(CorsConfig { file: source.path().clone(), line, path, rules })
+    Some(CorsConfig { file: source.path().clone(), line, host, path, rules })
 }
 
 fn read_origins(value: &Value<'_>) -> Option<CorsOrigins> {
