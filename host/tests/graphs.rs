@@ -44,7 +44,7 @@ fn outcome(folder: &Path, checked: &Result<Checked, Problems>) -> String {
                 text = text.replace(&format!(" (build {})", node.artifact.build()), "");
             }
             for route in checked.routes.routes() {
-                text.push_str(&format!("  {} {} -> {}\n", route.method, route.path, route.target()));
+                text.push_str(&format!("  {} {} -> {}\n", route.method, route.label, route.target()));
             }
             for note in &checked.notes {
                 text.push_str(&format!("note [{}] {}\n", note.code, note.message));

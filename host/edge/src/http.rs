@@ -7,9 +7,11 @@
 pub mod access;
 pub mod answer;
 mod call;
+mod client;
 mod compression;
 pub mod details;
 mod door;
+mod forwarded;
 pub mod head;
 pub mod media;
 mod context;
@@ -95,15 +97,16 @@ impl From<Response<Body>> for Answer {
     }
 }
 
-/// Whether a mount takes a request, whose normalized path is `path`.
-fn is_mounted<B>(generation: &Generation, request: &Request<B>, path: &str) -> bool {
-    matches!(generation.routes.find(request.method(), path), RouteMatch::Mount(..))
+/// Whether a mount takes a request for `host`, whose normalized path is `path`.
+fn is_mounted<B>(generation: &Generation, request: &Request<B>, host: Option<&str>, path: &str) -> bool {
+    matches!(generation.routes.find(host, request.method(), path), RouteMatch::Mount(..))
 }
 
-/// Whether a route or a mount has the path of a request, whatever the method.
-fn is_routed<B>(generation: &Generation, request: &Request<B>) -> bool {
+/// Whether a route or a mount has the path of a request for `host`, whatever the method.
+fn is_routed<B>(generation: &Generation, request: &Request<B>, host: Option<&str>) -> bool {
     let path = head::normalize_path(request.uri().path());
-    !matches!(generation.routes.find(request.method(), &path), RouteMatch::Nothing)
+    let found = generation.routes.find(host, request.method(), &path);
+    !matches!(found, RouteMatch::Nothing | RouteMatch::Misdirected)
 }
 
 fn no_content() -> Response<Body> {
@@ -162,17 +165,18 @@ impl DataListener {
         let connection = request.body().connection().clone();
         let mut found = None;
         let door = generation.routes.door();
-        let checked = head::check_for(&request, |path| is_mounted(&generation, &request, path));
+        let host = context.origin.host();
+        let checked = head::check_for(&request, |path| is_mounted(&generation, &request, host, path));
         let cross_origin = door
             .has_cors()
-            .then(|| CrossOrigin::of(door, &request, &head::normalize_path(request.uri().path())))
+            .then(|| CrossOrigin::of(door, host, &request, &head::normalize_path(request.uri().path())))
             .flatten();
         let accepts = (door.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING))
             .then(|| request.headers().clone());
         let is_preflight = cross_origin.as_ref().is_some_and(CrossOrigin::is_preflight);
         let answered = match checked {
             // A preflight costs no module anything. What answers the path doesn't matter, only that something does.
-            Ok(()) if is_preflight && is_routed(&generation, &request) => Ok(no_content().into()),
+            Ok(()) if is_preflight && is_routed(&generation, &request, host) => Ok(no_content().into()),
             Ok(()) => {
                 let answer = self.answer(request, &context.origin, &generation, on, &mut found);
                 panics::catch_panic(answer).await.unwrap_or_else(|panic| {
@@ -232,14 +236,14 @@ impl DataListener {
             return self.dispatch(head, body, origin, generation, entry, found).await;
         }
         let plain = head::normalize_path(head.uri.path());
-        let Some(first) = generation.routes.middleware(0, &plain) else {
+        let Some(first) = generation.routes.middleware(0, origin.host(), &plain) else {
             drop(plain);
             return self.dispatch(head, body, origin, generation, entry, found).await;
         };
-        *found = match generation.routes.find(&head.method, &plain) {
+        *found = match generation.routes.find(origin.host(), &head.method, &plain) {
             RouteMatch::Route(index, ..) => Some(Answerer::Route(index)),
             RouteMatch::Mount(place, _) => Some(Answerer::Mount(place)),
-            RouteMatch::OtherMethods(_) | RouteMatch::Nothing => None,
+            RouteMatch::OtherMethods(_) | RouteMatch::Nothing | RouteMatch::Misdirected => None,
         };
         drop(plain);
         let connection = body.connection().clone();
@@ -271,7 +275,7 @@ impl DataListener {
     ) -> Result<Answer, Failure> {
         let connection = body.connection().clone();
         let plain = head::normalize_path(head.uri.path());
-        let (index, route, path) = match generation.routes.find(&head.method, &plain) {
+        let (index, route, path) = match generation.routes.find(origin.host(), &head.method, &plain) {
             RouteMatch::Route(index, route, path) => (index, route, path),
             RouteMatch::Mount(place, mount) => {
                 drop(plain);
@@ -293,6 +297,7 @@ impl DataListener {
                 return Err(Failure::from(HostProblem::MethodNotAllowed).with_header(header::ALLOW, allow));
             }
             RouteMatch::Nothing => return Err(HostProblem::NoSuchPath.into()),
+            RouteMatch::Misdirected => return Err(HostProblem::Misdirected.into()),
         };
         *found = Some(Answerer::Route(index));
         panic_point("http::answer");
@@ -316,9 +321,10 @@ impl DataListener {
         drop(body);
         let line = RequestInfo {
             method: route.method.as_str(),
-            route: route.path.clone(),
+            route: route.label.clone(),
             uri: origin.uri.clone(),
             generation: generation.number,
+            client: origin.client.clone(),
         };
         let notes = RequestNotes::new(line);
         let call_context =

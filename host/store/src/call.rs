@@ -13,7 +13,7 @@ use ::http::Uri;
 use futures::future::BoxFuture;
 use wasmtime::component::Val;
 
-use super::{CalleeRequest, CpuAccount, Deadline, LimitHit, PassingOn, TimeLimit};
+use super::{CalleeRequest, ClientInfo, CpuAccount, Deadline, LimitHit, PassingOn, TimeLimit};
 use watertight_model::ids::{CompartmentName, GenerationNumber, ModuleName};
 use watertight_model::problem::list_names;
 use watertight_telemetry::table::{CallFailure, CallOrigin};
@@ -52,7 +52,7 @@ pub trait Callees: Send + Sync {
     ) -> BoxFuture<'static, ()>;
 }
 
-/// The HTTP request that a call belongs to, for log lines.
+/// The HTTP request that a call belongs to, for log lines and for modules that ask for it.
 #[derive(Debug)]
 pub struct RequestInfo {
     /// The request's method.
@@ -63,6 +63,8 @@ pub struct RequestInfo {
     pub uri: Uri,
     /// The number of the generation that serves the request.
     pub generation: GenerationNumber,
+    /// What is known of the client. `None` if no module of the generation may ask for it.
+    pub client: Option<Arc<ClientInfo>>,
 }
 
 /// Facts about an HTTP request that its call and all nested calls share. It is empty for a call without an HTTP request.

@@ -57,10 +57,11 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
     bytes
 }
 
-/// Returns the text of a request's head, which announces a body of `length` bytes.
+/// Returns the text of a request's head, which announces a body of `length` bytes. The host is `test`, unless `headers` names another.
 pub fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
+    let host = if headers.iter().any(|(name, _)| *name == "host") { "" } else { "host: test\r\n" };
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n")
+    format!("{method} {path} HTTP/1.1\r\n{host}content-length: {length}\r\n{headers}\r\n")
 }
 
 pub fn get(path: &str) -> Vec<u8> {

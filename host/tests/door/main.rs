@@ -5,6 +5,8 @@
 
 mod cases;
 mod compression;
+mod context;
+mod hosts;
 mod refusals;
 mod uploads;
 

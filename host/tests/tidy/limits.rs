@@ -84,6 +84,7 @@ fn the_table_has_every_limit() {
         "modules.m.http.private",
         "http.compression",
         "http.security_headers",
+        "http.trusted_proxies",
     ];
     let tables = [
         "defaults.limits",

@@ -28,6 +28,8 @@ pub enum HostProblem {
     Invalid(Vec<RequestFault>),
     /// No route matches the path.
     NoSuchPath,
+    /// Nothing answers requests for the host that the request names.
+    Misdirected,
     /// Routes match the path, but only with other methods.
     MethodNotAllowed,
     /// The request body did not arrive in time.
@@ -81,6 +83,11 @@ impl HostProblem {
             ),
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid-request", "the request has faults".to_owned()),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "nothing is at this path".to_owned()),
+            Self::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected",
+                "nothing here answers for the host of the request".to_owned(),
+            ),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",

@@ -26,9 +26,9 @@ pub(super) struct CrossOrigin {
 }
 
 impl CrossOrigin {
-    /// Returns the rules for a request, whose normalized path is `path`. `None` if no rules cover it.
-    pub(super) fn of<B>(door: &Door, request: &Request<B>, path: &str) -> Option<Self> {
-        let rules = layer(door.cors(path)?);
+    /// Returns the rules for a request for `host`, whose normalized path is `path`. `None` if no rules cover it.
+    pub(super) fn of<B>(door: &Door, host: Option<&str>, request: &Request<B>, path: &str) -> Option<Self> {
+        let rules = layer(door.cors(host, path)?);
         let mut head = Request::new(());
         request.method().clone_into(head.method_mut());
         for name in DECISIVE {

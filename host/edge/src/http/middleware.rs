@@ -1,7 +1,8 @@
 //! Middlewares: modules that get a request before its route or mount, and pass it on.
 //!
 //! Each request that a middleware passes on looks for what answers it anew, as the middleware made it: the next middleware in the order of
-//! the table that covers its path, and then a route or a mount. So a path that a middleware changes meets the checks of the new path.
+//! the table that covers its path, and then a route or a mount. So a path that a middleware changes meets the checks of the new path. The
+//! host stays that of the client's request.
 
 use std::sync::{Arc, OnceLock};
 
@@ -59,9 +60,10 @@ impl Passage {
 
     /// Lets the next middleware, or else a route or a mount, answer a request that was passed on.
     async fn go_on(self, request: Request<RequestBody>) -> Result<Answer, Failure> {
-        head::check_for(&request, |path| is_mounted(&self.generation, &request, path))?;
+        let host = self.origin.host();
+        head::check_for(&request, |path| is_mounted(&self.generation, &request, host, path))?;
         let (head, body) = request.into_parts();
-        let next = self.generation.routes.middleware(self.next, &head::normalize_path(head.uri.path()));
+        let next = self.generation.routes.middleware(self.next, host, &head::normalize_path(head.uri.path()));
         if let Some(place) = next {
             return self.meet(place, head, body).await;
         }

@@ -33,6 +33,8 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
     }
     Some(Route {
         method: route.method,
+        host: route.host.clone(),
+        label: super::label(route.host.as_ref(), route.path.value.as_str()),
         path: route.path.value.as_str().into(),
         module: path.module.clone(),
         interface: found.interface.clone(),
@@ -108,7 +110,7 @@ fn which_of(path: &FunctionPath, exports: &[String]) -> String {
 
 /// Reports that the path template of `route` matches a path that another template matches too. Only the router finds such a conflict.
 pub(super) fn conflict(route: &Route, error: &matchit::InsertError) -> Problem {
-    Problem::new(Code::RouteConflict, format!("the path `{}` can't be routed: {error}", route.path))
+    Problem::new(Code::RouteConflict, format!("the path `{}` can't be routed: {error}", route.label))
         .module(&route.module)
 }
 

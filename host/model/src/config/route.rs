@@ -13,6 +13,7 @@ use ::http::StatusCode;
 
 use super::binding::{Bindings, BodyBinding, read_bindings, read_body};
 use super::cors::{CorsConfig, read_cors};
+use super::host::{HostPattern, Located, read_host};
 use super::json::JsonStyle;
 use super::middleware::{MiddlewareConfig, read_middleware};
 use super::modules::DeclaredModules;
@@ -78,6 +79,8 @@ pub struct RouteConfig {
     pub line: u32,
     /// The HTTP method that a request must have.
     pub method: Method,
+    /// The name of the host that a request must be for. `None` means every host that has no route of its own for the request.
+    pub host: Option<HostPattern>,
     /// The template that the path of a request must match.
     pub path: LocatedValue<PathTemplate>,
     /// The function that answers requests of this route.
@@ -98,11 +101,13 @@ pub struct RouteConfig {
 
 /// What a route has unless it or its file says otherwise.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct RouteDefaults {
+pub(super) struct RouteDefaults<'a> {
     /// The manifest's key `app.unknown_input`.
     pub(super) unknown_input: UnknownInput,
     /// The manifest's table `[json]`.
     pub(super) json: JsonStyle,
+    /// The key `host` of the file.
+    pub(super) host: Option<&'a HostPattern>,
 }
 
 /// The routes, mounts and middlewares of the route files that were read so far.
@@ -128,7 +133,7 @@ pub(super) struct FoundRoutes {
 pub(super) fn read_routes(
     source: &Source,
     declared: &DeclaredModules,
-    defaults: RouteDefaults,
+    defaults: RouteDefaults<'_>,
     found: &mut FoundRoutes,
 ) {
     let tree = match source.parse() {
@@ -139,23 +144,25 @@ pub(super) fn read_routes(
         }
     };
     document(source, &tree, |file| {
-        let defaults = RouteDefaults { json: JsonStyle::read(file, defaults.json), ..defaults };
+        let host = read_host(file, None).flatten();
+        let host = host.as_ref();
+        let defaults = RouteDefaults { json: JsonStyle::read(file, defaults.json), host, ..defaults };
         for value in file.optional("route").and_then(|value| value.list()).unwrap_or_default() {
             add_route(&value, source, declared, defaults, found);
         }
         for value in file.optional("mount").and_then(|value| value.list()).unwrap_or_default() {
             let before = source.reported();
-            let mount = value.table(|t| read_mount(t, source, declared, &mut found.claimed_paths)).flatten();
+            let mount = value.table(|t| read_mount(t, source, declared, host, &mut found.claimed_paths)).flatten();
             let list = if source.reported() == before { &mut found.mounts } else { &mut found.partial_mounts };
             list.extend(mount);
         }
         for value in file.optional("cors").and_then(|value| value.list()).unwrap_or_default() {
-            let cors = value.table(|t| read_cors(t, source, &found.cors)).flatten();
+            let cors = value.table(|t| read_cors(t, source, host, &found.cors)).flatten();
             found.cors.extend(cors);
         }
         for value in file.optional("middleware").and_then(|value| value.list()).unwrap_or_default() {
             let before = source.reported();
-            let middleware = value.table(|t| read_middleware(t, source, declared, &found.middlewares)).flatten();
+            let middleware = value.table(|t| read_middleware(t, source, declared, host, &found.middlewares)).flatten();
             let is_sound = source.reported() == before;
             let list = if is_sound { &mut found.middlewares } else { &mut found.partial_middlewares };
             list.extend(middleware);
@@ -167,7 +174,7 @@ fn add_route(
     value: &Value<'_>,
     source: &Source,
     declared: &DeclaredModules,
-    defaults: RouteDefaults,
+    defaults: RouteDefaults<'_>,
     found: &mut FoundRoutes,
 ) {
     let before = source.reported();
@@ -194,17 +201,18 @@ fn read_route(
     table: &mut Table<'_>,
     source: &Source,
     declared: &DeclaredModules,
-    defaults: RouteDefaults,
+    defaults: RouteDefaults<'_>,
     claims: &mut ClaimedRequests,
 ) -> Option<PartialRoute> {
     let before = source.reported();
     let method = table.required("method").and_then(|value| value.parse::<Method>());
     let path = table.required("path").and_then(|value| read_path(&value));
+    let host = read_host(table, defaults.host);
     let body = table.optional("body").and_then(|value| read_body(&value, method.as_deref().copied()));
     let bindings = read_bindings(table, path.as_ref().map(|path| &path.value), body.as_ref());
     let bindings_known = source.reported() == before;
-    if let (Some(method), Some(path)) = (&method, &path) {
-        claims.add(method.value, path, source);
+    if let (Some(host), Some(method), Some(path)) = (&host, &method, &path) {
+        claims.add(host.as_ref(), method.value, path, source);
     }
     let call = table.required("call").and_then(|value| read_call(&value, declared));
     let status = table.optional("status").and_then(|value| read_success(&value));
@@ -218,6 +226,7 @@ fn read_route(
         file: source.path().clone(),
         line: table.line(),
         method: method.map_or(Method::Post, |method| method.value),
+        host: host.flatten(),
         path: path.unwrap_or_else(root),
         call: call?,
         body,
@@ -292,7 +301,7 @@ fn named<'a, T>(
 
 /// The requests that the routes of all files match. Two templates conflict if and only if their texts for the router are equal.
 #[derive(Default)]
-struct ClaimedRequests(HashMap<(Method, String), ClaimedRequest>);
+struct ClaimedRequests(HashMap<(Option<HostPattern>, Method, String), ClaimedRequest>);
 
 struct ClaimedRequest {
     path: PathTemplate,
@@ -302,15 +311,16 @@ struct ClaimedRequest {
 
 impl ClaimedRequests {
     /// Adds the requests of a route. Reports a conflict if an earlier route matches the same requests.
-    fn add(&mut self, method: Method, path: &LocatedValue<PathTemplate>, source: &Source) {
+    fn add(&mut self, host: Option<&HostPattern>, method: Method, path: &LocatedValue<PathTemplate>, source: &Source) {
         let file = source.path().clone();
-        match self.0.entry((method, path.to_matchit())) {
+        match self.0.entry((host.cloned(), method, path.to_matchit())) {
             Entry::Vacant(free) => {
                 free.insert(ClaimedRequest { path: path.value.clone(), file, line: path.line });
             }
             Entry::Occupied(taken) => {
                 let first = taken.get();
-                let message = format!("`{method} {}` matches the same requests as `{method} {}`", **path, first.path);
+                let (path_here, first_path) = (Located(host, &**path), Located(host, &first.path));
+                let message = format!("`{method} {path_here}` matches the same requests as `{method} {first_path}`");
                 let help = format!("the other route is at {}:{}", first.file.display(), first.line);
                 source.report(path.line, Problem::new(Code::RouteConflict, message).help(help));
             }
