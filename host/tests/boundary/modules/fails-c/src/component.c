@@ -32,10 +32,6 @@ bool exports_test_fails_fails_fail(module_string_t *how, module_string_t *ret, e
         exit(3);
     }
     if (is(how, "divide")) return divide((int)how->len - 6);
-    if (is(how, "case")) {
-        err->tag = 7;
-        return false;
-    }
     if (is(how, "bytes")) {
         *ret = (module_string_t){(uint8_t *)"tea \xff", 5};
         return true;
