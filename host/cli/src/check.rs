@@ -5,23 +5,28 @@ use serde_json::json;
 use super::installed::overrides;
 use super::output::{self, AlreadyReported};
 use super::{CheckArguments, GraphArguments, GraphFormat};
+use watertight_build::outdated;
 use watertight_control::application::{self, CheckScope};
 use watertight_graph::graph::render::{Format, GraphView};
-use watertight_model::config::Overrides;
+use watertight_model::config::{self, Overrides};
 
 pub(super) fn check(arguments: &CheckArguments) -> anyhow::Result<()> {
     let overrides = Overrides { state: arguments.state.clone(), ..overrides() };
     let overrides = arguments.fakes.add_to(overrides, &arguments.application.app)?;
     let look = CheckScope { migrations: true, values: arguments.env };
     let checked = application::check_files(&arguments.application.app, &overrides, look);
+    // They are told with problems too: an old component is often why there are some.
+    let mut notes = config::load_partial(&arguments.application.app, &overrides)
+        .map(|partial| outdated(&partial.config))
+        .unwrap_or_default();
+    notes.extend(checked.iter().flat_map(|checked| checked.notes.iter().cloned()));
     if arguments.json {
         let problems = checked.as_ref().err().map_or(&[][..], |problems| problems.as_slice());
-        let notes = checked.as_ref().map_or(&[][..], |checked| &checked.notes);
         output::print_json(&json!({ "problems": problems, "notes": notes }))?;
         return checked.map(drop).map_err(|_| AlreadyReported.into());
     }
+    notes.iter().for_each(output::note);
     let checked = checked?;
-    checked.notes.iter().for_each(output::note);
     let calls: usize = checked.graph.modules.values().map(|node| node.calls.len()).sum();
     let mounts = match checked.routes.mounts().len() {
         0 => String::new(),

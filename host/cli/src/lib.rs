@@ -75,6 +75,10 @@ enum Command {
     /// Draw a graph of the modules and the calls between them.
     Graph(GraphArguments),
     /// Call a function of a module with JSON arguments: in the running host, or in this process if no host runs.
+    ///
+    /// If no host runs on the state folder, this process links the module with the modules that it calls, in the application that `run` would
+    /// start. It opens their databases, applies the migrations that these lack, and makes the call. It publishes no generation, runs no other
+    /// module, and serves no request.
     Call(CallArguments),
     /// Replace a module with another build of it while requests are served.
     Swap(change::SwapArguments),

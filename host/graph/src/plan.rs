@@ -72,7 +72,7 @@ pub struct ModuleChange {
     pub from: Option<BuildInfo>,
     /// The new build. It equals `from` if only grants or configuration change. `None` if the module is removed.
     pub to: Option<BuildInfo>,
-    /// The names of the migrations that the new build has and the running one lacks.
+    /// The names of the migrations that the new build has and the running one lacks. The host's plans leave out those that were applied.
     pub migrations: Vec<String>,
     /// Grants of the module that the manifest adds or removes: capabilities, and modules that it may call.
     #[serde(default)]

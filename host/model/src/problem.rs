@@ -96,6 +96,8 @@ codes! {
     Unreached = "unreached",
     /// A note, not a fault: a compartment allows more calls at once than its engine has room for.
     Room = "room",
+    /// A note, not a fault: a component is older than the sources that stand beside the manifest.
+    Outdated = "outdated",
     /// A component can't be compiled for this host.
     Compile = "compile",
     /// The state folder can't be used.

@@ -277,6 +277,10 @@ fn within(module: &Option<ModuleName>) -> String {
     module.as_ref().map_or_else(String::new, |module| format!(" in `{module}`"))
 }
 
+fn exit_code(code: i32) -> String {
+    if code == 1 { "a code other than 0".to_owned() } else { format!("the code {code}") }
+}
+
 /// Describes where a trap happened: in a module, or between a caller and its callee.
 fn trapped(module: &Option<ModuleName>, callees: &[ModuleName]) -> String {
     match (module, callees) {
@@ -331,9 +335,9 @@ pub enum CallError {
         callees: Vec<ModuleName>,
     },
     /// A guest ended itself with `wasi:cli/exit` before its function returned.
-    #[error("a module ended itself{} by `exit({code})` before its function returned", within(.module))]
+    #[error("a module ended itself{} by `exit` with {} before its function returned", within(.module), exit_code(*.code))]
     Exit {
-        /// The exit code.
+        /// The exit code. WASI's `exit` passes on only whether the code is 0; 1 stands for every other code then.
         code: i32,
         /// The module that exited, if known.
         module: Option<ModuleName>,

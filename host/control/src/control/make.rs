@@ -149,7 +149,12 @@ impl Control {
         self.queue.check(OperationKind::Rollback, seen)?;
         // Another generation may have been published since the plan was made.
         let running = self.running.load_full();
-        let (plan, is_same) = self.compare(&running, &checked)?;
+        let current = running.clone();
+        let compared = self.run_blocking(move |control| {
+            let (plan, is_same) = control.compare(&current, &checked)?;
+            Ok((checked, plan, is_same))
+        });
+        let (checked, plan, is_same) = compared.await?;
         if is_same {
             self.queue.overtake();
             return Ok(outcome(self.runtime().current().number, false, plan, start));
@@ -215,13 +220,14 @@ impl Control {
     }
 
     /// Compares an application with the running one, and tells whether they are the same. Refuses one that lacks a contraction that the
-    /// running application has applied.
+    /// running application has applied. Blocks.
     fn compare(&self, running: &RunningApplication, checked: &Checked) -> Result<(Plan, bool), Problems> {
         if !self.state().is_for_development() {
             refuse_lost_contractions(&running.graph, &artifacts(checked))?;
         }
         let mut plan = Plan::new(running.side(), checked.side());
         let is_same = plan.is_empty();
+        application::retain_pending(&mut plan, self.state().path());
         // Settings that need a restart keep the values from the start of the process, whatever was applied since.
         plan.restart = restart_keys(&self.start_config, &checked.config);
         Ok((plan, is_same))

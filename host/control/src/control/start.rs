@@ -102,7 +102,8 @@ impl StartPlan {
         let Choice::Disk(why) = choice else { unreachable!("there are two choices") };
         let checked =
             application::check_with(config, &artifacts).map_err(|problems| with_rollback_hint(problems, last))?;
-        let plan = last.and_then(|last| plan(&checked, last, &history, &overrides, &artifacts));
+        let mut plan = last.and_then(|last| plan(&checked, last, &history, &overrides, &artifacts));
+        plan.iter_mut().for_each(|plan| application::retain_pending(plan, state.path()));
         // The plan can be empty although the files differ, for example if only a default value was written out.
         let is_same = plan.as_ref().is_some_and(Plan::is_empty);
         let resumed = last.filter(|_| is_same).map(|last| last.number);
@@ -123,11 +124,6 @@ impl StartPlan {
     /// Returns a sentence that says which application is going to run, and why.
     pub fn why(&self) -> &str {
         &self.why
-    }
-
-    /// Names the command that the history records as the one that asked for a new generation. By default, it is `run`.
-    pub fn asked_by(self, command: &'static str) -> Self {
-        Self { command, ..self }
     }
 
     /// Returns the state folder.
@@ -203,19 +199,23 @@ impl StartPlan {
 }
 
 /// The application that a start runs, and a log line with the reason.
-enum Choice<'a> {
+pub(super) enum Choice<'a> {
     Resume(&'a PublishedGeneration, String),
     Disk(String),
 }
 
 /// The record of the files on disk, in the current format and in that of a history of format 1.
-struct DiskState {
+pub(super) struct DiskState {
     record: DiskRecord,
     of_format_1: Digest,
 }
 
 /// Chooses between the last published generation and the files on disk. Without `disk`, chooses the former.
-fn choose<'a>(history: &'a History, disk: Option<&DiskState>, source: StartSource) -> Result<Choice<'a>, Problems> {
+pub(super) fn choose<'a>(
+    history: &'a History,
+    disk: Option<&DiskState>,
+    source: StartSource,
+) -> Result<Choice<'a>, Problems> {
     let Some(last) = history.last() else {
         return match disk {
             Some(_) => Ok(Choice::Disk(
@@ -280,7 +280,7 @@ pub fn find_application_on_start(
 
 /// Reads the components that a configuration names, and makes the record of all files. Returns the problems instead of the record if a
 /// component can't be read.
-fn on_disk(config: &AppConfig) -> (Artifacts, Result<DiskState, Problems>) {
+pub(super) fn on_disk(config: &AppConfig) -> (Artifacts, Result<DiskState, Problems>) {
     let (artifacts, problems) = application::load_components(config);
     let digests: BTreeMap<ModuleName, Digest> =
         artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
