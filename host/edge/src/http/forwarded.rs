@@ -285,7 +285,7 @@ mod tests {
         for (text, expected) in [
             ("for=\"_gazonk\"", hidden(None, None)),
             (
-                "For=_a;PROTO=Https;by=203.0.113.43;host=A.example:80",
+                "For=_a;PROTO=Https;by=203.0.113.43;host=\"A.example:80\"",
                 hidden(Some(ClientScheme::Https), Some("a.example")),
             ),
             (" for=_a ; proto=ftp;;x=\"a;b=\\\"c\" ; ", hidden(None, None)),

@@ -23,7 +23,7 @@ component = "alpha-go"            # a module folder beside this file, or a .wasm
 calls     = ["beta", "gamma"]
 uses      = [
   "sql", "logging",
-  "clocks", "random", "config", "keyvalue", "http",
+  "clocks", "random", "config", "keyvalue", "http", "context",
 ]
 config    = { currency = "EUR" }
 
