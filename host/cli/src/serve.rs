@@ -67,7 +67,7 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
     let initial = StartPlan::find(config, application.app, &overrides, state, wanted);
     for Problem { message, help, module, .. } in look.and_then(|look| look.join().ok()).unwrap_or_default() {
         let (module, help) = (module.map(tracing::field::display), help.unwrap_or_default());
-        tracing::warn!(target: "build", module, help, "{message}");
+        tracing::warn!(target: "change", module, help, "{message}");
     }
     let initial = initial?;
     let done = runtime.block_on(serve(initial, token, log, start, signals, handed, |_, _| std::future::pending()));

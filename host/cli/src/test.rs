@@ -245,7 +245,8 @@ fn all(
                 targets.push(Target { module: name.clone(), artifact, config, artifacts });
             }
             Err(found) => {
-                problems.extend(found.into_vec().into_iter().filter(|one| !problems.contains(one)).collect::<Vec<_>>())
+                let new: Vec<_> = found.into_vec().into_iter().filter(|one| !problems.contains(one)).collect();
+                problems.extend(new);
             }
         }
     }
