@@ -10,10 +10,20 @@ use watertight_testkit::setup::Setup;
 
 use crate::shop::{card, draft};
 
-placements_and_languages! {
+placements! {
     async fn an_event_refunds_a_payment_once;
     async fn an_event_that_is_not_the_providers_is_refused;
     async fn without_a_secret_no_event_is_taken;
+}
+
+/// Payments in Python. Payments over HTTP have a test of their own: `grants provider`.
+mod python {
+    in_setup! {
+        PYTHON;
+        async fn an_event_refunds_a_payment_once;
+        async fn an_event_that_is_not_the_providers_is_refused;
+        async fn without_a_secret_no_event_is_taken;
+    }
 }
 
 /// The secret with which the provider signs.
