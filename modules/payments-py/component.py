@@ -2,12 +2,15 @@
 
 from wit_world import exports
 from wit_world.exports import payments as api
+from wit_world.exports import webhooks as events
+from wit_world.imports import store
 from wit_world.imports.types import InvalidField
 from wit_world.imports.types import Money as ContractMoney
 
 from payments.models.payment import Charge, Method, Row
 from payments.services.payments import Conflict, NotFound, PaymentService
 from payments.services.provider import Declined, Silent
+from payments.services.webhooks import KEY, BadSignature, Malformed, NoKey, TooEarly, WebhookService
 from shop_common.fields import Invalid
 from shop_common.money import Money
 from watertight_guest import contract, log, sql
@@ -22,6 +25,20 @@ errors = contract.Errors({
     Silent: lambda error: api.Error_Unavailable(str(error)),
     sql.SqlError: contract.database(api.Error_Unavailable, api.Error_Storage),
 })
+webhooks = WebhookService(sql.connect())
+webhook_errors = contract.Errors({
+    BadSignature: lambda error: events.Error_BadSignature(str(error)),
+    Malformed: lambda error: events.Error_Malformed(str(error)),
+    TooEarly: lambda error: events.Error_TooEarly(str(error)),
+    NoKey: lambda error: events.Error_Unavailable(str(error)),
+    sql.SqlError: contract.database(events.Error_Unavailable, events.Error_Storage),
+})
+
+
+class Webhooks(exports.Webhooks):
+    @webhook_errors
+    def receive(self, body: bytes, signature: str) -> events.Outcome:
+        return events.Outcome[webhooks.receive(store.get(KEY), body, signature).name]
 
 
 class Payments(exports.Payments):

@@ -44,14 +44,17 @@ impl App {
     /// appended to the copy's manifest.
     pub fn failing_notices(how: &str, settings: &str) -> Self {
         let (notices, components) = (guest("notices"), paths::repository().join("target/components"));
+        let shop = Self::shop("");
+        // This application has no pictures.
+        fs::remove_file(shop.path().join("routes/products.toml")).unwrap();
         let uses = "uses = [\"sql\", \"logging\", \"clocks\", \"random\"]";
-        drop(host::shop());
-        Self::shop("").manifest(&format!(
+        shop.manifest(&format!(
             "[app]\nname = \"shop\"\nroutes = [\"routes/*.toml\"]\n\
              [modules.orders]\ncomponent = \"{0}/orders.wasm\"\n{uses}\ncalls = [\"payments\", \"notifications\"]\n\
-             [modules.payments]\ncomponent = \"{0}/payments.wasm\"\n{uses}\n\
+             [modules.payments]\ncomponent = \"{0}/payments.wasm\"\n{1}\n\
              [modules.notifications]\ncomponent = {notices:?}\nuses = [\"config\"]\nconfig = {{ how = \"{how}\" }}\n{settings}\n",
-            components.display()
+            components.display(),
+            uses.replace(']', ", \"config\"]")
         ))
     }
 

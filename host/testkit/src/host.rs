@@ -46,7 +46,7 @@ const VARIABLES: [&str; 7] = [
 ///
 /// If the shop's components were not built.
 pub fn shop() -> PathBuf {
-    for module in ["orders", "payments", "notifications"] {
+    for module in ["orders", "payments", "notifications", "products"] {
         component(module);
     }
     repository().join("modules/app.toml")

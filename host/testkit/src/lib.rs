@@ -27,6 +27,7 @@ pub mod http2;
 pub mod admin;
 pub mod app;
 pub mod setup;
+pub mod events;
 pub mod tagged;
 pub mod attacks;
 pub mod refused;

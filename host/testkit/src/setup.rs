@@ -35,13 +35,20 @@ impl Placement {
         alone.collect::<String>() + &others
     }
 
-    /// Adds this placement to the manifest of the application in `folder`.
+    /// Adds this placement to the manifest of the application in `folder`. Modules that the manifest itself places stay there.
     fn apply(self, folder: &Path) {
         let file = folder.join("app.toml");
         let text = fs::read_to_string(&file).unwrap();
         let manifest: toml::Table = toml::from_str(&text).unwrap();
-        assert!(!manifest.contains_key("compartments"), "the manifest places its modules itself:\n{text}");
-        let mut names: Vec<String> = manifest["modules"].as_table().unwrap().keys().cloned().collect();
+        let compartments = manifest.get("compartments").and_then(toml::Value::as_table);
+        let placed: Vec<&str> = compartments
+            .into_iter()
+            .flat_map(toml::Table::values)
+            .flat_map(|compartment| compartment["modules"].as_array().unwrap())
+            .map(|module| module.as_str().unwrap())
+            .collect();
+        let modules = manifest["modules"].as_table().unwrap().keys();
+        let mut names: Vec<String> = modules.filter(|name| !placed.contains(&name.as_str())).cloned().collect();
         names.sort();
         fs::write(&file, format!("{text}\n{}", self.compartments(&names))).unwrap();
     }

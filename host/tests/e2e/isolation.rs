@@ -85,7 +85,7 @@ async fn no_statement_reaches_another_modules_data(setup: Setup) {
     let (probe, payments) = (guest("probe"), repository().join("target/components/payments.wasm"));
     let app = setup.place(App::new(&format!(
         "[app]\nname = \"shop\"\n[modules.orders]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\
-         [modules.payments]\ncomponent = {payments:?}\nuses = [\"sql\", \"logging\", \"clocks\", \"random\"]\n"
+         [modules.payments]\ncomponent = {payments:?}\nuses = [\"sql\", \"logging\", \"clocks\", \"random\", \"config\"]\n"
     )));
     drop(host::shop());
     let host = app.launch().start();
@@ -282,7 +282,7 @@ async fn data_belongs_to_the_name_and_outlives_the_build(setup: Setup) {
     drop(shop);
     let shop = setup.shop_with("[defaults.instances]\nmode = \"fresh\"").launch().state(&folder).start();
     assert_eq!(shop.get("/orders?customer=ada").await.expect(200).body["items"].as_array().unwrap().len(), 1);
-    for name in ["orders", "payments", "notifications"] {
+    for name in ["orders", "payments", "notifications", "products"] {
         assert!(folder.join(format!("data/{name}.db")).is_file());
     }
 }

@@ -12,7 +12,9 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use watertight_testkit::client::{client, send};
 use watertight_testkit::command::run;
+use watertight_testkit::events::{refunded, signature};
 use watertight_testkit::host::{self, Host};
 use watertight_testkit::paths::repository;
 
@@ -22,7 +24,7 @@ const SECRET: &str = "hush-of-the-provider-41d8";
 fn component(name: &str) -> PathBuf {
     static BUILT: LazyLock<()> = LazyLock::new(|| {
         let mut build = host::binary();
-        build.args(["build", "orders", "payments", "payments-http", "notifications", "--app"]);
+        build.args(["build", "orders", "payments", "payments-http", "notifications", "products", "--app"]);
         run(build.arg(repository())).expect(0);
     });
     LazyLock::force(&BUILT);
@@ -79,6 +81,7 @@ async fn shop(secret: &str) -> (Charges, tempfile::TempDir) {
 provider = "http://{address}/v1"
 [modules.payments.secrets]
 api_key = {{ file = "key" }}
+webhook_key = {{ file = "key" }}
 [modules.payments.http]
 allow = ["http://{address}"]
 timeout = "500ms"
@@ -88,7 +91,7 @@ timeout = "500ms"
     let start = manifest.find("[modules.payments]").unwrap();
     let uses = start + manifest[start..].find("uses").unwrap();
     let list = uses + manifest[uses..].find('[').unwrap() + 1;
-    manifest.insert_str(list, "\"config\", \"http\", ");
+    manifest.insert_str(list, "\"http\", ");
     fs::write(&file, manifest + &grants).unwrap();
     fs::write(app.path().join("key"), secret).unwrap();
     (charges, app)
@@ -135,6 +138,21 @@ async fn an_order_is_charged_once_by_a_provider_over_http() {
     assert_eq!(charges.all().len(), 3);
     assert!(!host.log().contains(SECRET));
     drop(app);
+}
+
+#[tokio::test]
+async fn events_of_a_provider_over_http_are_taken() {
+    let (_charges, _app, host) = start(SECRET).await;
+    let order = host.post_with_key("/orders", "o-1", &draft("tok_visa")).await.expect(201);
+    let event = refunded("evt_1", order.at("/payment_id"));
+    for outcome in ["applied", "repeated"] {
+        let request = client().post(host.url("/payments/events")).header("content-type", "application/json");
+        let signature = signature(SECRET, event.as_bytes(), Duration::ZERO);
+        let answer = send(request.header("payment-signature", signature).body(event.clone())).await.expect(200);
+        assert_eq!(answer.body, outcome);
+    }
+    let payment = host.get(&format!("/payments/{}", order.at("/payment_id"))).await.expect(200);
+    assert_eq!(payment.at("/status"), "refunded");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use watertight_testkit::wire::{get, once, request};
 const RATE: f64 = 100.0;
 /// The pause between two swaps.
 const PAUSE: Duration = Duration::from_millis(100);
-const MODULES: [&str; 3] = ["orders", "payments", "notifications"];
+const MODULES: [&str; 4] = ["orders", "payments", "notifications", "products"];
 
 /// Returns a component of the shop's module `module` that is a new build, with the build id `build`.
 pub(crate) fn new_build(module: &str, build: &str) -> Vec<u8> {

@@ -19,8 +19,8 @@ pub use field::Invalid;
 pub use money::Money;
 pub use page::{Page, Paged};
 pub use watertight_guest::{
-    Clock, FromRow, Ids, Level, Log, Row, Sql, SqlError, Statements, Transaction, Value, from_row, ids, log, sql, time,
-    values,
+    Clock, Config, FromRow, Ids, Level, Log, Row, Sql, SqlError, Statements, Transaction, Value, from_row, ids, log,
+    sql, time, values,
 };
 
 /// The interfaces of a module's environment in one trait: database, clock, ids and log.

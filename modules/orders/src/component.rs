@@ -11,7 +11,9 @@ use crate::model::{Draft, Error, Line, NoticeStatus, Order, OrderStatus, Payment
 use crate::ports::{Notifications, Payments};
 use crate::service::Orders;
 
+mod documents;
 mod imports;
+mod notes;
 
 use imports::{ImportedNotifications, ImportedPayments};
 

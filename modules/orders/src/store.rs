@@ -38,7 +38,7 @@ pub(crate) fn insert(sql: &impl Sql, record: &Record, key: Option<&str>) -> Resu
         values![
             &order.id,
             &order.customer,
-            status_to_column(order.status),
+            order.status.as_str(),
             method,
             token,
             &order.total.currency,
@@ -232,15 +232,6 @@ fn read_order(id: String, currency: String, first_line: Line, mut row: Row) -> R
     let decline_reason = row.get()?;
     let refund_due = row.get()?;
     Ok(Record { order, payment, decline_reason, refund_due, cancelled_at: row.get()? })
-}
-
-fn status_to_column(status: OrderStatus) -> &'static str {
-    match status {
-        OrderStatus::Pending => "pending",
-        OrderStatus::Paid => "paid",
-        OrderStatus::Declined => "declined",
-        OrderStatus::Cancelled => "cancelled",
-    }
 }
 
 fn status_from_column(text: &str) -> Result<OrderStatus, SqlError> {

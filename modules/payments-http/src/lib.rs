@@ -10,6 +10,8 @@ mod component;
 pub mod model;
 #[path = "../../payments/src/service.rs"]
 pub mod service;
+#[path = "../../payments/src/webhooks.rs"]
+pub mod webhooks;
 
 mod bindings;
 pub mod provider;

@@ -10,11 +10,13 @@ wit_bindgen::generate!({
         "../../wit/logging",
         "../../wit/clocks",
         "../../wit/random",
+        "../../wit/config",
         "../../wit/payments",
         "wit",
     ],
     world: "shop:payments-module/module",
     with: {
+        "wasi:config/store@0.2.0-rc.1": shop_common::bindings::wasi::config::store,
         "shop:common/types@1.0.0": shop_common::bindings::shop::common::types,
         "watertight:sql/sql@1.0.0": shop_common::bindings::watertight::sql::sql,
         "wasi:logging/logging@0.1.0-draft": shop_common::bindings::wasi::logging::logging,

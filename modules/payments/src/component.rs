@@ -1,10 +1,12 @@
-//! Implements the exported contract with the service. It contains no business rules.
+//! Implements the exported contracts with the service. It contains no business rules.
 
+use shop_common::Config as _;
 use shop_common::component::Host;
 
-use crate::bindings::exports::shop::payments::payments as contract;
+use crate::bindings::exports::shop::payments::{payments as contract, webhooks as events};
 use crate::model::{Charge, Error, Method, Payment, Status};
 use crate::service::Payments;
+use crate::webhooks::{self, Outcome, Webhooks};
 
 /// The type that implements the component's exports.
 pub(crate) struct Component;
@@ -28,6 +30,18 @@ impl contract::Guest for Component {
 
     fn get_payment(id: String) -> Result<contract::Payment, contract::Error> {
         Ok(payments().get(&id)?.into())
+    }
+}
+
+impl events::Guest for Component {
+    fn receive(body: Vec<u8>, signature: String) -> Result<events::Outcome, events::Error> {
+        let host = Host::connect();
+        let key = host.setting(webhooks::KEY).map_err(|error| events::Error::Unavailable(error.to_string()))?;
+        Ok(match Webhooks::new(host).receive(key.as_deref(), &body, &signature)? {
+            Outcome::Applied => events::Outcome::Applied,
+            Outcome::Repeated => events::Outcome::Repeated,
+            Outcome::Ignored => events::Outcome::Ignored,
+        })
     }
 }
 
@@ -84,6 +98,19 @@ impl From<Error> for contract::Error {
             Error::Conflict(reason) => Self::Conflict(reason),
             Error::Unavailable(reason) => Self::Unavailable(reason),
             Error::Storage(cause) => Self::Storage(cause.report(&Host::connect())),
+        }
+    }
+}
+
+/// Converts an error for the provider. A database error is logged here, and its cause is not passed on.
+impl From<webhooks::Error> for events::Error {
+    fn from(error: webhooks::Error) -> Self {
+        match error {
+            webhooks::Error::Signature(reason) => Self::BadSignature(reason.to_owned()),
+            webhooks::Error::Malformed(reason) => Self::Malformed(reason),
+            webhooks::Error::TooEarly(id) => Self::TooEarly(format!("the payment {id} is not captured yet")),
+            webhooks::Error::Unavailable(reason) => Self::Unavailable(reason.to_owned()),
+            webhooks::Error::Storage(cause) => Self::Storage(cause.report(&Host::connect())),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The data types of payments, and the SQL that stores and reads them.
 
-use shop_common::{Invalid, Money, Row, Sql, SqlError, values};
+use shop_common::{Invalid, Money, Row, SqlError, Statements, values};
 
 /// The account to charge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +126,7 @@ const COLUMNS: &str =
     "id, reference, currency, amount, method, token, status, reason, created_at, capture_key, refund_key";
 
 /// Stores a charge under its idempotency key. Returns false, and stores nothing, if the key already names a charge.
-pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool, SqlError> {
+pub(crate) fn insert(sql: &impl Statements, record: &Record, key: &str) -> Result<bool, SqlError> {
     let charge = &record.charge;
     let (method, token) = method_to_columns(&charge.method);
     let (status, reason) = match &record.state {
@@ -154,7 +154,7 @@ pub(crate) fn insert(sql: &impl Sql, record: &Record, key: &str) -> Result<bool,
 }
 
 /// Takes a step if the payment's status is the one before the step. Returns whether the step was taken.
-pub(crate) fn step(sql: &impl Sql, step: Step, id: &str, key: &str) -> Result<bool, SqlError> {
+pub(crate) fn step(sql: &impl Statements, step: Step, id: &str, key: &str) -> Result<bool, SqlError> {
     let statement = match step {
         Step::Capture => {
             "update payments set status = 'captured', capture_key = ?2 where id = ?1 and status = 'authorized'"
@@ -166,13 +166,28 @@ pub(crate) fn step(sql: &impl Sql, step: Step, id: &str, key: &str) -> Result<bo
     Ok(sql.execute(statement, values![id, key])? == 1)
 }
 
+/// Stores that the provider's event with an id was received at the time `now`. Returns false, and stores nothing, if it was received before.
+pub(crate) fn insert_event(
+    sql: &impl Statements,
+    id: &str,
+    kind: &str,
+    payment: &str,
+    now: &str,
+) -> Result<bool, SqlError> {
+    let changed = sql.execute(
+        "insert into provider_events (id, type, payment, received_at) values (?1, ?2, ?3, ?4) on conflict (id) do nothing",
+        values![id, kind, payment, now],
+    )?;
+    Ok(changed == 1)
+}
+
 /// Returns the charge with an id.
-pub(crate) fn find(sql: &impl Sql, id: &str) -> Result<Option<Record>, SqlError> {
+pub(crate) fn find(sql: &impl Statements, id: &str) -> Result<Option<Record>, SqlError> {
     one(sql.query(&format!("select {COLUMNS} from payments where id = ?1"), values![id])?)
 }
 
 /// Returns the charge that was created with an idempotency key.
-pub(crate) fn find_by_key(sql: &impl Sql, key: &str) -> Result<Option<Record>, SqlError> {
+pub(crate) fn find_by_key(sql: &impl Statements, key: &str) -> Result<Option<Record>, SqlError> {
     one(sql.query(&format!("select {COLUMNS} from payments where authorize_key = ?1"), values![key])?)
 }
 

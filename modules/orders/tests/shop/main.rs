@@ -6,6 +6,8 @@ mod world;
 
 mod cancelling;
 mod crashes;
+mod documents;
 mod feed;
+mod notes;
 mod placing;
 mod resuming;

@@ -4,7 +4,7 @@ import enum
 from dataclasses import dataclass
 
 from shop_common.money import Money
-from watertight_guest.sql import Database
+from watertight_guest.sql import Queries
 
 
 class Method(enum.Enum):
@@ -62,9 +62,9 @@ COLUMNS = "id, reference, currency, amount, method, token, status, reason, creat
 
 
 class Payments:
-    """The table of payments."""
+    """The tables of payments and of the provider's events, in the database or in a transaction."""
 
-    def __init__(self, database: Database):
+    def __init__(self, database: Queries):
         self._database = database
 
     def insert(self, row: Row, key: str) -> bool:
@@ -84,6 +84,11 @@ class Payments:
     def find_by_key(self, key: str) -> Row | None:
         """The charge that this key of `authorize` names."""
         return self._database.one(Row, f"select {COLUMNS} from payments where authorize_key = ?1", key)
+
+    def insert_event(self, id: str, kind: str, payment: str, now: str) -> bool:
+        """Keeps that an event of the provider was received. Returns false, and keeps nothing, where it was received before."""
+        statement = "insert into provider_events (id, type, payment, received_at) values (?1, ?2, ?3, ?4) on conflict (id) do nothing"
+        return self._database.execute(statement, id, kind, payment, now) == 1
 
     def capture(self, id: str, key: str) -> bool:
         """Takes the step where the payment is authorized. Returns whether it was taken."""
