@@ -9,6 +9,7 @@ pub mod answer;
 mod call;
 mod compression;
 pub mod details;
+pub mod document;
 mod door;
 pub mod head;
 pub mod media;
@@ -239,7 +240,7 @@ impl DataListener {
         *found = match generation.routes.find(&head.method, &plain) {
             RouteMatch::Route(index, ..) => Some(Answerer::Route(index)),
             RouteMatch::Mount(place, _) => Some(Answerer::Mount(place)),
-            RouteMatch::OtherMethods(_) | RouteMatch::Nothing => None,
+            RouteMatch::Document | RouteMatch::OtherMethods(_) | RouteMatch::Nothing => None,
         };
         drop(plain);
         let connection = body.connection().clone();
@@ -283,6 +284,7 @@ impl DataListener {
                 // Boxed, so that requests to routes don't carry the state of a handler's exchange.
                 return Box::pin(mounted.answer(origin, permit)).await;
             }
+            RouteMatch::Document => return Ok(document::answer(generation).into()),
             RouteMatch::OtherMethods(allow) if head.method == Method::OPTIONS => {
                 let mut response = no_content();
                 response.headers_mut().insert(header::ALLOW, allow);

@@ -12,6 +12,7 @@ fn route(method: Method, path: &str) -> Route {
         parameters: Vec::new(),
         body: BoundBody::Unbound,
         absent_body: None,
+        json: JsonStyle::default(),
         unknown_input: UnknownInput::default(),
         answer: ResultMapping { status: StatusCode::OK, value: None, errors: None },
     }
@@ -32,14 +33,14 @@ fn mount(path: &str, methods: &[&str]) -> Mount {
 fn table(routes: &[(Method, &str)], mounts: Vec<Mount>) -> RouteTable {
     let mut by_path: BTreeMap<&str, Path> = BTreeMap::new();
     for (place, (method, path)) in routes.iter().enumerate() {
-        by_path.entry(*path).or_default().methods.push((*method, place));
+        by_path.entry(*path).or_default().methods.push((*method, Some(place)));
     }
     let mut paths = matchit::Router::new();
     for (path, methods) in by_path {
         paths.insert(path, methods).expect("no conflict");
     }
     let routes = routes.iter().map(|(method, path)| route(*method, path)).collect();
-    RouteTable { routes, paths, mounts: MountTable::new(mounts), middlewares: Vec::new(), door: Door::default() }
+    RouteTable { routes, paths, mounts: MountTable::new(mounts), ..RouteTable::default() }
 }
 
 /// Describes what a table finds: "route" and "mount" with a path, or "405" with the methods of `Allow`, or "404".
@@ -53,6 +54,7 @@ fn found(table: &RouteTable, method: &str, path: &str) -> String {
             assert_eq!(table.mounts()[place].path, mount.path);
             format!("mount {}", mount.path)
         }
+        RouteMatch::Document => "document".to_owned(),
         RouteMatch::OtherMethods(allow) => format!("405 {}", allow.to_str().expect("text")),
         RouteMatch::Nothing => "404".to_owned(),
     }

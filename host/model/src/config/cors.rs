@@ -1,4 +1,4 @@
-//! Reads what the door says to browsers: the tables `[[cors]]` of route files, and the key `http.security_headers` of the manifest.
+//! Reads what the door says to browsers: the tables `[[cors]]` of route files, and the keys of `[http]` that belong to a generation.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -190,13 +190,17 @@ pub struct DoorConfig {
     pub added_headers: AddedHeaders,
     /// Whether answers are compressed for clients that take it: the key `compression`. Default: false, since a proxy often does it.
     pub compression: bool,
+    /// Whether the data listener serves the OpenAPI document: the key `openapi`. Default: false, since it is for clients that an operator
+    /// chooses.
+    pub openapi: bool,
 }
 
 impl DoorConfig {
     /// Reads the keys of the table `[http]`.
     pub(super) fn read(table: &mut Table<'_>) -> Self {
-        let compression = table.optional("compression").and_then(|value| value.boolean()).unwrap_or(false);
-        Self { added_headers: read_security_headers(table), compression }
+        let mut flag = |key| table.optional(key).and_then(|value| value.boolean()).unwrap_or(false);
+        let (compression, openapi) = (flag("compression"), flag("openapi"));
+        Self { added_headers: read_security_headers(table), compression, openapi }
     }
 }
 
