@@ -217,7 +217,9 @@ fn finish(content: Content<'_>, mut component: Vec<u8>, options: &Options) -> Re
     if shape.exports.is_empty() {
         return Err(BuildError::NoExports { module: name.clone() });
     }
-    let docs = documentation.of(shape.exports.keys());
+    // The types that exported interfaces use may belong to imported ones.
+    let of_types = shape.imports.iter().filter(|(_, interface)| interface.is_types_only()).map(|(name, _)| name);
+    let docs = documentation.of(shape.exports.keys().chain(of_types));
     let section = |error| BuildError::Section { module: name.clone(), source: error };
     let embedded = ModuleSection::new(&component, name.clone(), language, migrations, docs).map_err(section)?;
     embedded.append_to(&mut component).map_err(section)?;

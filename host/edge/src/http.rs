@@ -10,6 +10,7 @@ mod call;
 mod client;
 mod compression;
 pub mod details;
+pub mod document;
 mod door;
 mod forwarded;
 pub mod head;
@@ -243,7 +244,10 @@ impl DataListener {
         *found = match generation.routes.find(origin.host(), &head.method, &plain) {
             RouteMatch::Route(index, ..) => Some(Answerer::Route(index)),
             RouteMatch::Mount(place, _) => Some(Answerer::Mount(place)),
-            RouteMatch::OtherMethods(_) | RouteMatch::Nothing | RouteMatch::Misdirected => None,
+            RouteMatch::Document
+            | RouteMatch::OtherMethods(_)
+            | RouteMatch::Nothing
+            | RouteMatch::Misdirected => None,
         };
         drop(plain);
         let connection = body.connection().clone();
@@ -287,6 +291,7 @@ impl DataListener {
                 // Boxed, so that requests to routes don't carry the state of a handler's exchange.
                 return Box::pin(mounted.answer(origin, permit)).await;
             }
+            RouteMatch::Document => return Ok(document::answer(generation).into()),
             RouteMatch::OtherMethods(allow) if head.method == Method::OPTIONS => {
                 let mut response = no_content();
                 response.headers_mut().insert(header::ALLOW, allow);

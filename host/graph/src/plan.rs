@@ -3,10 +3,11 @@
 //! A plan is a pure value. Making a plan runs nothing, so an operator can read it before a change, and tests can compare
 //! it.
 
+mod clients;
 mod door;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,8 @@ use watertight_component::artifact::BuildInfo;
 use watertight_model::config::capability::Settings;
 use watertight_model::config::{AppConfig, SecretSource, ValueSource, Values};
 use watertight_model::ids::{CapabilityName, CompartmentName, ModuleName};
+
+pub use clients::{ClientChange, ClientChanges, MAX_CLIENT_CHANGES};
 
 /// One of the two applications that a plan compares. It was checked, but need not run.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +48,9 @@ pub struct Plan {
     /// Changed parts of what the door says to browsers: `cors HOST/PATH`, and keys of `[http]` that belong to the generation.
     #[serde(default)]
     pub door: Vec<DoorChange>,
+    /// What the change means to clients. Empty if nobody has compared the documents of the applications: [`Plan::new`] does not.
+    #[serde(default)]
+    pub clients: ClientChanges,
     /// Changed keys of the manifest that take effect at the next start of the host.
     pub restart: Vec<String>,
 }
@@ -182,13 +188,14 @@ impl Plan {
             mounts: door::mounts(old.config, new.config),
             middlewares: door::middlewares(old.config, new.config),
             door: door::door(old.config, new.config),
+            clients: ClientChanges::default(),
             restart: restart_keys(old.config, new.config),
         }
     }
 
-    /// Whether the two applications are equal.
+    /// Whether the two applications are equal. What clients notice follows from the rest.
     pub fn is_empty(&self) -> bool {
-        let Self { modules, compartments, routes, mounts, middlewares, door, restart } = self;
+        let Self { modules, compartments, routes, mounts, middlewares, door, clients: _, restart } = self;
         let has_routes = !(routes.is_empty() && mounts.is_empty() && middlewares.is_empty() && door.is_empty());
         modules.is_empty() && compartments.is_empty() && !has_routes && restart.is_empty()
     }
@@ -338,80 +345,6 @@ pub fn restart_keys(old: &AppConfig, new: &AppConfig) -> Vec<String> {
         ("telemetry", old.telemetry != new.telemetry),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Change::Added => "+",
-            Change::Removed => "-",
-            Change::Changed => "~",
-        })
-    }
-}
-
-impl fmt::Display for ModuleChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} module {}", self.change, self.name)?;
-        let text = |build: &BuildInfo| match &build.language {
-            Some(language) => format!("{} ({language})", build.build),
-            None => build.build.clone(),
-        };
-        match (&self.from, &self.to) {
-            (Some(from), Some(to)) if from.digest == to.digest => {
-                write!(f, ", build {}: other grants or configuration", text(to))?;
-            }
-            (Some(from), Some(to)) => write!(f, ", build {} in place of {}", text(to), text(from))?,
-            (None, Some(build)) | (Some(build), None) => write!(f, ", build {}", text(build))?,
-            (None, None) => {}
-        }
-        for GrantChange { change, key, name } in &self.grants {
-            write!(f, "\n    {change} {key} {name}")?;
-        }
-        for key in &self.settings {
-            write!(f, "\n    ~ {key}")?;
-        }
-        self.migrations.iter().try_for_each(|migration| write!(f, "\n    migration {migration}"))
-    }
-}
-
-/// Writes one line for each change.
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            writeln!(f, "nothing changes")?;
-        }
-        for module in &self.modules {
-            writeln!(f, "{module}")?;
-        }
-        for CompartmentChange { name, change, modules, settings } in &self.compartments {
-            let modules: Vec<&str> = modules.iter().map(ModuleName::as_str).collect();
-            match change {
-                Change::Removed => writeln!(f, "{change} compartment {name}")?,
-                _ => writeln!(f, "{change} compartment {name}, linked: {}", modules.join(", "))?,
-            }
-            for SettingChange { key, from, to } in settings {
-                writeln!(f, "    {key} {to} in place of {from}")?;
-            }
-        }
-        let name = |host: &Option<String>| host.clone().unwrap_or_default();
-        for RouteChange { method, host, path, change, call } in &self.routes {
-            writeln!(f, "{change} route {method} {}{path}, answered by {call}", name(host))?;
-        }
-        for MountChange { host, path, change, module } in &self.mounts {
-            writeln!(f, "{change} mount {}{path}, answered by {module}", name(host))?;
-        }
-        for MiddlewareChange { host, path, module, change } in &self.middlewares {
-            writeln!(f, "{change} middleware {module} of {}{path}", name(host))?;
-        }
-        for DoorChange { what, change } in &self.door {
-            writeln!(f, "{change} {what}")?;
-        }
-        for key in &self.restart {
-            writeln!(f, "  `{key}` takes effect at the next start of the host")?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

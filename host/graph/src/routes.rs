@@ -14,14 +14,15 @@ mod reach;
 mod request;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use ::http::{HeaderValue, StatusCode};
+use bytes::Bytes;
 
 use crate::graph::AppGraph;
 use crate::graph::render::GraphView;
 use watertight_json::Codec;
-use watertight_model::config::{AppConfig, HostPattern, Method, UncertainParts, UnknownInput};
+use watertight_model::config::{AppConfig, HostPattern, JsonStyle, Method, RouteConfig, UncertainParts, UnknownInput};
 use watertight_model::ids::{FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::Problem;
 
@@ -41,13 +42,18 @@ pub struct RouteTable {
     hosts: HostTables,
     middlewares: Vec<Middleware>,
     door: Door,
+    /// The text of the document that describes the routes, once it was made.
+    document: OnceLock<Bytes>,
 }
+
+/// The path at which the data listener serves the document that describes the routes, if `[http] openapi` says so.
+pub const DOCUMENT_PATH: &str = "/openapi.json";
 
 /// The routes that share one host and path, by method.
 #[derive(Debug, Default)]
 struct Path {
-    /// The methods of the routes with this path, each with the index of its route.
-    methods: Vec<(Method, usize)>,
+    /// The methods of the routes with this path, each with the index of its route. `None` stands for the document that describes the routes.
+    methods: Vec<(Method, Option<usize>)>,
 }
 
 /// A route, bound to the function that answers it.
@@ -73,6 +79,8 @@ pub struct Route {
     pub body: BoundBody,
     /// The JSON document that stands for an absent body. `None` if the body is required.
     pub absent_body: Option<&'static [u8]>,
+    /// How JSON is written and names are spelled.
+    pub json: JsonStyle,
     /// What happens to input of a request that no parameter takes.
     pub unknown_input: UnknownInput,
     /// How the function's result is answered.
@@ -105,6 +113,8 @@ pub enum RouteMatch<'table, 'path> {
     Route(usize, &'table Route, Vec<&'path str>),
     /// The matched mount: its index, and the mount.
     Mount(usize, &'table Mount),
+    /// The document that describes the routes.
+    Document,
     /// Routes and mounts have the path with other methods only. The value is that of the header `Allow`.
     OtherMethods(HeaderValue),
     /// No route and no mount has the path.
@@ -124,9 +134,16 @@ impl RouteTable {
             if let Some(bound) = bind::bind(route, graph, &mut problems) {
                 // Templates that match the same paths have the same text in `matchit`'s syntax.
                 let path = paths.entry((bound.host.clone(), route.path.value.to_matchit())).or_default();
-                path.methods.push((bound.method, routes.len()));
+                path.methods.push((bound.method, Some(routes.len())));
                 routes.push(bound);
             }
+        }
+        if config.door.openapi {
+            let is_taken = |route: &&RouteConfig| {
+                route.host.is_none() && route.path.value.as_str() == DOCUMENT_PATH && route.method == Method::Get
+            };
+            problems.extend(config.routes.iter().find(is_taken).map(bind::document_conflict));
+            paths.entry((None, DOCUMENT_PATH.to_owned())).or_default().methods.push((Method::Get, None));
         }
         let mounts: Vec<_> =
             config.mounts.iter().filter_map(|mount| mount::bind(mount, graph, &mut problems)).collect();
@@ -136,15 +153,16 @@ impl RouteTable {
         let middlewares = middlewares.into_iter().map(|(_, middleware)| middleware).collect();
         let mut hosts = HostTables::default();
         for ((host, template), path) in paths {
-            let place = path.methods[0].1;
+            let place = path.methods.iter().find_map(|(_, place)| *place);
             if let Err(error) = hosts.entry(host.as_ref()).paths.insert(template, path) {
-                problems.push(bind::conflict(&routes[place], &error));
+                problems.extend(place.map(|place| bind::conflict(&routes[place], &error)));
             }
         }
         for (index, mount) in mounts.iter().enumerate() {
             hosts.entry(mount.host.as_ref()).mounts.add(mount.path.clone(), index);
         }
-        (RouteTable { routes, mounts, hosts, middlewares, door: Door::new(config) }, problems)
+        let door = Door::new(config);
+        (RouteTable { routes, mounts, hosts, middlewares, door, ..RouteTable::default() }, problems)
     }
 
     /// Checks routes, mounts and middlewares that have faults of their own, as far as those faults allow it. Returns the problems that it finds beyond
@@ -181,6 +199,11 @@ impl RouteTable {
     /// Returns what the door says to browsers.
     pub fn door(&self) -> &Door {
         &self.door
+    }
+
+    /// Returns the text of the document that describes the routes. `make` makes it when somebody asks for it for the first time.
+    pub fn document(&self, make: impl FnOnce() -> Bytes) -> &Bytes {
+        self.document.get_or_init(make)
     }
 
     /// Returns all middlewares, in the order in which requests pass them.
@@ -239,6 +262,7 @@ impl RouteTable {
             let named = |name: &str| found.value.methods.iter().find(|(method, _)| method.as_str() == name);
             let head = || if method == ::http::Method::HEAD { named("GET") } else { None };
             if let Some((_, place)) = named(method.as_str()).or_else(head) {
+                let Some(place) = place else { return Some(RouteMatch::Document) };
                 let values = found.params.iter().map(|(_, value)| value).collect();
                 return Some(RouteMatch::Route(*place, &self.routes[*place], values));
             }

@@ -20,6 +20,8 @@ use watertight_graph::plan::Plan;
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems, list_names, with_causes};
+use watertight_openapi::compare::compare;
+use watertight_openapi::format::OpenApi;
 use watertight_runtime::runtime::{AdmissionTable, Runtime};
 use watertight_telemetry::table::ChangeResult;
 
@@ -278,6 +280,35 @@ pub fn find_application_on_start(
     }
 }
 
+/// Returns the configuration and components of a published generation, without checking whether they can run. `None` as the number means
+/// the generation that was published last. Creates and locks nothing.
+///
+/// # Errors
+///
+/// A problem if the history of `state` doesn't keep the generation, and those of files that can't be read.
+pub fn find_published_application(
+    number: Option<GenerationNumber>,
+    overrides: &Overrides,
+    state: &Path,
+) -> Result<(AppConfig, Artifacts), Problems> {
+    let history = StateFolder::read_history(state).map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
+    let found = number.map_or_else(|| history.last(), |number| history.find(number));
+    let published = found.ok_or_else(|| {
+        let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
+        let (message, help) = match number {
+            Some(number) => (
+                format!("the history doesn't keep generation {number}"),
+                format!("the history keeps {}", known.join(", ")),
+            ),
+            None => {
+                ("nothing was published in the state folder yet".to_owned(), "`watertight run` publishes".to_owned())
+            }
+        };
+        Problem::new(Code::UnknownName, message).help(help)
+    })?;
+    kept_application(published, history.files(), overrides, std::iter::empty())
+}
+
 /// Reads the components that a configuration names, and makes the record of all files. Returns the problems instead of the record if a
 /// component can't be read.
 pub(super) fn on_disk(config: &AppConfig) -> (Artifacts, Result<DiskState, Problems>) {
@@ -311,7 +342,12 @@ fn plan(
 ) -> Option<Plan> {
     let (config, artifacts) = kept_application(last, history.files(), overrides, known.values()).ok()?;
     let old = application::check_with(config, &artifacts).ok()?;
-    Some(Plan::new(old.side(), checked.side()))
+    let mut plan = Plan::new(old.side(), checked.side());
+    if !plan.is_empty() {
+        let document = |checked: &Checked| OpenApi::new(&checked.graph, &checked.routes);
+        plan.clients = compare(&document(&old), &document(checked));
+    }
+    Some(plan)
 }
 
 /// Loads the application of a published generation. Takes components from `known` instead of reading them again.

@@ -106,11 +106,15 @@ pub(super) fn door(old: &AppConfig, new: &AppConfig) -> Vec<DoorChange> {
     let headers = |config: &AppConfig| Some(config.door.added_headers.clone()).filter(|headers| !headers.is_empty());
     let headers = change(headers(old).as_ref(), headers(new).as_ref(), |from, to| from == to);
     let headers = headers.map(|change| DoorChange { what: "http.security_headers".to_owned(), change });
-    let is_compressed = |config: &AppConfig| config.door.compression.then_some(());
-    let compression = change(is_compressed(old).as_ref(), is_compressed(new).as_ref(), |(), ()| true);
-    let compression = compression.map(|change| DoorChange { what: "http.compression".to_owned(), change });
+    let flag = |what: &str, is_set: fn(&AppConfig) -> bool| {
+        let is_set = |config: &AppConfig| is_set(config).then_some(());
+        let change = change(is_set(old).as_ref(), is_set(new).as_ref(), |(), ()| true)?;
+        Some(DoorChange { what: what.to_owned(), change })
+    };
+    let compression = flag("http.compression", |config| config.door.compression);
+    let openapi = flag("http.openapi", |config| config.door.openapi);
     let trusted = |config: &AppConfig| Some(config.door.trusted_proxies.clone()).filter(|trusted| !trusted.is_empty());
     let trusted = change(trusted(old).as_ref(), trusted(new).as_ref(), |from, to| from == to);
     let trusted = trusted.map(|change| DoorChange { what: "http.trusted_proxies".to_owned(), change });
-    found.chain(compression).chain(headers).chain(trusted).collect()
+    found.chain(compression).chain(openapi).chain(headers).chain(trusted).collect()
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ::http::StatusCode;
 
-use super::{ErrorMapping, ResultMapping, Route};
+use super::{DOCUMENT_PATH, ErrorMapping, ResultMapping, Route};
 use crate::graph::{AppGraph, FoundFunction, FunctionNotFound, is_handler};
 use watertight_component::shape::Type;
 use watertight_json::{Codec, Unsupported};
@@ -42,6 +42,7 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
         absent_body,
         parameters,
         body: body?,
+        json: route.json,
         unknown_input: route.unknown_input,
         answer: answer?,
     })
@@ -112,6 +113,14 @@ fn which_of(path: &FunctionPath, exports: &[String]) -> String {
 pub(super) fn conflict(route: &Route, error: &matchit::InsertError) -> Problem {
     Problem::new(Code::RouteConflict, format!("the path `{}` can't be routed: {error}", route.label))
         .module(&route.module)
+}
+
+/// Reports that a route has the path of the document that describes the routes.
+pub(super) fn document_conflict(route: &RouteConfig) -> Problem {
+    let message =
+        format!("the host answers GET {DOCUMENT_PATH}, because the manifest has `openapi = true` in `[http]`");
+    let help = "give the route another path, or leave `openapi` out";
+    Problem::new(Code::RouteConflict, message).file(&route.file).line(route.line).help(help)
 }
 
 struct Binder<'a> {

@@ -21,6 +21,7 @@ fn route(method: Method, label: &str) -> Route {
         parameters: Vec::new(),
         body: BoundBody::Unbound,
         absent_body: None,
+        json: JsonStyle::default(),
         unknown_input: UnknownInput::default(),
         answer: ResultMapping { status: StatusCode::OK, value: None, errors: None },
     }
@@ -44,7 +45,7 @@ fn mount(label: &str, methods: &[&str]) -> Mount {
 fn table(routes: &[(Method, &str)], mounts: Vec<Mount>) -> RouteTable {
     let mut by_path: BTreeMap<(Option<HostPattern>, &str), Path> = BTreeMap::new();
     for (place, (method, label)) in routes.iter().enumerate() {
-        by_path.entry(split(label)).or_default().methods.push((*method, place));
+        by_path.entry(split(label)).or_default().methods.push((*method, Some(place)));
     }
     let mut hosts = HostTables::default();
     for ((host, path), methods) in by_path {
@@ -54,7 +55,7 @@ fn table(routes: &[(Method, &str)], mounts: Vec<Mount>) -> RouteTable {
         hosts.entry(mount.host.as_ref()).mounts.add(mount.path.clone(), index);
     }
     let routes = routes.iter().map(|(method, label)| route(*method, label)).collect();
-    RouteTable { routes, mounts, hosts, middlewares: Vec::new(), door: Door::default() }
+    RouteTable { routes, mounts, hosts, ..RouteTable::default() }
 }
 
 /// Describes what a table finds for a host and a path: "route" and "mount" with a label, or "405" with the methods of `Allow`, "404" or
@@ -70,6 +71,7 @@ fn found(table: &RouteTable, method: &str, path: &str) -> String {
             assert_eq!(table.mounts()[place].path, mount.path);
             format!("mount {}", mount.label)
         }
+        RouteMatch::Document => "document".to_owned(),
         RouteMatch::OtherMethods(allow) => format!("405 {}", allow.to_str().expect("text")),
         RouteMatch::Nothing => "404".to_owned(),
         RouteMatch::Misdirected => "421".to_owned(),

@@ -1,4 +1,4 @@
-//! Reads what the door says to browsers: the tables `[[cors]]` of route files, and the key `http.security_headers` of the manifest.
+//! Reads what the door says to browsers: the tables `[[cors]]` of route files, and the keys of `[http]` that belong to a generation.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -203,14 +203,18 @@ pub struct DoorConfig {
     pub compression: bool,
     /// The proxies whose word counts about the clients of requests: the key `trusted_proxies`.
     pub trusted_proxies: TrustedProxies,
+    /// Whether the data listener serves the OpenAPI document: the key `openapi`. Default: false, since it is for clients that an operator
+    /// chooses.
+    pub openapi: bool,
 }
 
 impl DoorConfig {
     /// Reads the keys of the table `[http]`.
     pub(super) fn read(table: &mut Table<'_>) -> Self {
-        let compression = table.optional("compression").and_then(|value| value.boolean()).unwrap_or(false);
+        let mut flag = |key| table.optional(key).and_then(|value| value.boolean()).unwrap_or(false);
+        let (compression, openapi) = (flag("compression"), flag("openapi"));
         let trusted_proxies = TrustedProxies::read(table);
-        Self { added_headers: read_security_headers(table), compression, trusted_proxies }
+        Self { added_headers: read_security_headers(table), compression, openapi, trusted_proxies }
     }
 }
 
