@@ -3,6 +3,8 @@
 //! A plan is a pure value. Making a plan runs nothing, so an operator can read it before a change, and tests can compare
 //! it.
 
+mod door;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -12,7 +14,7 @@ use crate::graph::{AppGraph, Compartment, Node};
 use watertight_component::artifact::BuildInfo;
 use watertight_model::config::capability::Settings;
 use watertight_model::config::{
-    AppConfig, CorsRules, MiddlewareConfig, MountConfig, RouteConfig, SecretSource, ValueSource, Values,
+    AppConfig, MiddlewareConfig, MountConfig, RouteConfig, SecretSource, ValueSource, Values,
 };
 use watertight_model::ids::{CapabilityName, CompartmentName, ModuleName};
 
@@ -172,7 +174,7 @@ impl Plan {
             routes: routes(old.config, new.config),
             mounts: mounts(old.config, new.config),
             middlewares: middlewares(old.config, new.config),
-            door: door(old.config, new.config),
+            door: door::changes(old.config, new.config),
             restart: restart_keys(old.config, new.config),
         }
     }
@@ -338,12 +340,25 @@ fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
 /// Returns what decides how a route answers: all of its fields, without its file and the lines of its values.
 fn essence(route: &RouteConfig) -> impl PartialEq + use<'_> {
     // Taken apart by name, so that a new field can't be forgotten.
-    let RouteConfig { file: _, line: _, method, path, call, body, bindings, status, errors, unknown_input, json } =
-        route;
+    let RouteConfig {
+        file: _,
+        line: _,
+        method,
+        path,
+        call,
+        body,
+        bindings,
+        status,
+        errors,
+        answer,
+        unknown_input,
+        json,
+    } = route;
     let bindings: Vec<_> = bindings.iter().map(|(name, bound)| (name.clone(), bound.value.clone())).collect();
-    let errors: Vec<_> = errors.iter().map(|(case, status)| (case.clone(), status.value)).collect();
+    let errors: Vec<_> = errors.iter().map(|(case, error)| (case.clone(), error.value.without_lines())).collect();
+    let answer = (status.without_lines(), errors, answer.without_lines());
     let body = body.as_ref().map(|body| body.value.clone());
-    (*method, path.value.as_str(), &call.value, body, bindings, *status, errors, *unknown_input, *json)
+    (*method, path.value.as_str(), &call.value, body, bindings, answer, *unknown_input, *json)
 }
 
 fn mounts(old: &AppConfig, new: &AppConfig) -> Vec<MountChange> {
@@ -388,23 +403,6 @@ fn middlewares(old: &AppConfig, new: &AppConfig) -> Vec<MiddlewareChange> {
         Some(MiddlewareChange { path: path.clone(), module: module.clone(), change })
     });
     found.collect()
-}
-
-fn door(old: &AppConfig, new: &AppConfig) -> Vec<DoorChange> {
-    let parts = |config: &AppConfig| -> BTreeMap<String, CorsRules> {
-        config.cors.iter().map(|one| (format!("cors {}", one.path.value), one.rules.clone())).collect()
-    };
-    let (from, to) = (parts(old), parts(new));
-    let found = pairs(&from, &to).into_iter().filter_map(|(what, from, to)| {
-        Some(DoorChange { change: change(from, to, |from, to| from == to)?, what: what.clone() })
-    });
-    let headers = |config: &AppConfig| Some(config.door.added_headers.clone()).filter(|headers| !headers.is_empty());
-    let headers = change(headers(old).as_ref(), headers(new).as_ref(), |from, to| from == to);
-    let headers = headers.map(|change| DoorChange { what: "http.security_headers".to_owned(), change });
-    let is_compressed = |config: &AppConfig| config.door.compression.then_some(());
-    let compression = change(is_compressed(old).as_ref(), is_compressed(new).as_ref(), |(), ()| true);
-    let compression = compression.map(|change| DoorChange { what: "http.compression".to_owned(), change });
-    found.chain(compression).chain(headers).collect()
 }
 
 /// Lists the keys of the manifest that a process reads only at its start and in which `new` differs from `old`.

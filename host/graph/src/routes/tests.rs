@@ -1,5 +1,7 @@
 //! Tests of finding the route or the mount of a request.
 
+use ::http::StatusCode;
+
 use super::*;
 
 fn route(method: Method, path: &str) -> Route {
@@ -13,7 +15,14 @@ fn route(method: Method, path: &str) -> Route {
         body: BoundBody::Unbound,
         absent_body: None,
         unknown_input: UnknownInput::default(),
-        answer: ResultMapping { status: StatusCode::OK, value: None, errors: None },
+        answer: ResultMapping {
+            status: StatusMapping::One(StatusCode::OK),
+            body: None,
+            errors: None,
+            parameters: Vec::new(),
+            extras: None,
+            conditions: Conditions::default(),
+        },
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue, Method};
 
+use super::answer::is_url_character;
 use super::mount::{MountPath, read_path};
 use super::outbound::HostName;
 use super::source::{LocatedValue, Source};
@@ -190,14 +191,31 @@ pub struct DoorConfig {
     pub added_headers: AddedHeaders,
     /// Whether answers are compressed for clients that take it: the key `compression`. Default: false, since a proxy often does it.
     pub compression: bool,
+    /// The start of the `type` of every problem that answers report; the problem's name follows. Default: `/problems/`.
+    pub problems: Option<String>,
 }
 
 impl DoorConfig {
     /// Reads the keys of the table `[http]`.
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         let compression = table.optional("compression").and_then(|value| value.boolean()).unwrap_or(false);
-        Self { added_headers: read_security_headers(table), compression }
+        let problems = table.optional("problems").and_then(|value| read_problem_base(&value));
+        Self { added_headers: read_security_headers(table), compression, problems }
     }
+}
+
+/// Reads the key `problems`: the start of a URL, to which names of problems are added.
+fn read_problem_base(value: &Value<'_>) -> Option<String> {
+    let text = value.string()?;
+    let is_start = text.ends_with(['/', '#', '=', ':']) && text.chars().all(is_url_character);
+    if !is_start {
+        value.refuse(format_args!(
+            "`{}` is not the start of a URL, such as `https://example.com/problems/`: it ends with `/`, `#`, `=` or `:`",
+            text.escape_debug()
+        ));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// Headers that are added to answers that don't have them.
