@@ -83,6 +83,7 @@ fn the_table_has_every_limit() {
         "modules.m.http.allow",
         "modules.m.http.private",
         "http.compression",
+        "http.problems",
         "http.security_headers",
     ];
     let tables = [

@@ -371,7 +371,7 @@ fn read_field(value: &Value<'_>) -> Option<LocatedValue<String>> {
 /// Reads the text of a header that has no holes.
 fn read_text(value: &Value<'_>) -> Option<HeaderValue> {
     let text = value.string()?;
-    let found = HeaderValue::from_str(text).ok().filter(|_| !text.is_empty());
+    let found = HeaderValue::from_str(text).ok().filter(|_| !text.is_empty() && text.is_ascii());
     if found.is_none() {
         value.refuse(format_args!("`{}` is not text that a header can hold", text.escape_debug()));
     }

@@ -87,6 +87,7 @@ pub(super) fn header(
 ) -> Result<Option<HeaderValue>, EncodeError> {
     let what = format!("the header `{name}`");
     let Some(text) = fill(template, values, &what)? else { return Ok(None) };
-    let value = HeaderValue::from_str(text.trim_matches([' ', '\t']));
-    value.map(Some).map_err(|_| unfit(&what, template, "a value has a character that no header can hold"))
+    // `HeaderValue` takes bytes beyond ASCII, which clients read in different ways.
+    let value = HeaderValue::from_str(text.trim_matches([' ', '\t'])).ok().filter(|_| text.is_ascii());
+    value.map(Some).ok_or_else(|| unfit(&what, template, "a value has a character that no header can hold"))
 }

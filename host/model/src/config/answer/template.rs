@@ -8,7 +8,7 @@ const MAX_TEMPLATE: usize = 2 << 10;
 /// What a hole begins with that names a parameter of the call.
 const PARAMETER: &str = "param:";
 
-/// A text with holes, such as `/orders/{id}`.
+/// A text with holes, such as `/books/{id}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     text: String,
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn values_stand_in_places() {
         let one = |text: &str, place| vec![(text.to_owned(), place)];
-        assert_eq!(holes("/orders/{id}", TemplateKind::Url), one("{id}", HolePlace::UrlPart));
+        assert_eq!(holes("/books/{id}", TemplateKind::Url), one("{id}", HolePlace::UrlPart));
         assert_eq!(holes("{where.to}", TemplateKind::Url), one("{where.to}", HolePlace::Url));
         assert_eq!(holes("{param:a_b.c}", TemplateKind::Header), one("{param:a_b.c}", HolePlace::Plain));
         assert_eq!(holes("a=\"{}\"", TemplateKind::Header), one("{}", HolePlace::Quoted));
