@@ -11,6 +11,7 @@ use super::installed::overrides;
 use super::{Application, output};
 use watertight_control::application::{self, CheckScope, Checked};
 use watertight_graph::routes::{BoundBody, BoundForm, ParameterSource, Route};
+use watertight_model::config::{HostPattern, RouteConfig};
 use watertight_openapi::format::OpenApi;
 
 #[derive(Debug, Args)]
@@ -85,17 +86,19 @@ pub(super) fn routes(arguments: &RoutesArguments) -> anyhow::Result<()> {
 
 fn rows(checked: &Checked) -> Vec<Row> {
     let table = &checked.routes;
-    let middlewares = |path: &str| -> Vec<String> {
-        let covering = table.middlewares().iter().filter(|one| one.covers(path));
+    // A pattern of names stands for one of them.
+    let middlewares = |host: Option<&HostPattern>, path: &str| -> Vec<String> {
+        let host = host.map(HostPattern::as_str);
+        let covering = table.middlewares().iter().filter(|one| one.covers(host, path));
         covering.map(|one| one.module.to_string()).collect()
     };
-    let route = |(route, config): (&Route, &watertight_model::config::RouteConfig)| Row {
+    let route = |(route, config): (&Route, &RouteConfig)| Row {
         method: route.method.to_string(),
-        path: route.path.to_string(),
+        path: route.label.to_string(),
         answered_by: config.call.value.to_string(),
         takes: takes(route),
         statuses: statuses(route),
-        middlewares: middlewares(&route.path),
+        middlewares: middlewares(route.host.as_ref(), &route.path),
     };
     let mut rows: Vec<Row> = table.routes().iter().zip(&checked.config.routes).map(route).collect();
     rows.extend(table.mounts().iter().map(|mount| Row {
@@ -103,21 +106,22 @@ fn rows(checked: &Checked) -> Vec<Row> {
             || "*".to_owned(),
             |methods| methods.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
         ),
-        path: format!("{}/…", mount.path.trim_end_matches('/')),
+        path: format!("{}/…", mount.label.trim_end_matches('/')),
         answered_by: mount.module.to_string(),
         takes: Vec::new(),
         statuses: Vec::new(),
-        middlewares: middlewares(&mount.path),
+        middlewares: middlewares(mount.host.as_ref(), &mount.path),
     }));
     rows.sort_by(|one, other| (&one.path, &one.method).cmp(&(&other.path, &other.method)));
     rows
 }
 
-/// Returns the statuses that a route's function may answer with, that of a success first.
+/// Returns the statuses that a route's function may answer with, those of successes first.
 fn statuses(route: &Route) -> Vec<u16> {
-    let success = route.answer.status.as_u16();
-    let others: BTreeSet<u16> = route.answer.statuses().into_iter().filter(|status| *status != success).collect();
-    std::iter::once(success).chain(others).collect()
+    let successes: BTreeSet<u16> = route.answer.status.all().into_iter().map(|status| status.as_u16()).collect();
+    let others: BTreeSet<u16> =
+        route.answer.statuses().into_iter().filter(|status| !successes.contains(status)).collect();
+    successes.into_iter().chain(others).collect()
 }
 
 /// Lists what a route reads from a request.

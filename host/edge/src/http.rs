@@ -187,7 +187,7 @@ impl DataListener {
             }
             Err(failure) => Err(failure),
         };
-        let answer = answered.unwrap_or_else(|failure| failure.into_response_for(&context.origin.id).into());
+        let answer = answered.unwrap_or_else(|failure| door::problem(door, failure, &context.origin.id).into());
         let Answer { mut response, is_stream } = answer;
         match cross_origin {
             Some(rules) if is_preflight && response.status() == StatusCode::NO_CONTENT => {
@@ -204,7 +204,7 @@ impl DataListener {
             response = compression::compress(&headers, response).await;
         }
         if let Some(None) = held {
-            response = Failure::from(HostProblem::Overloaded).into_response_for(&context.origin.id);
+            response = door::problem(door, HostProblem::Overloaded.into(), &context.origin.id);
         }
         CountedResponse { response: context.finish(response, &generation, found), held: held.flatten() }
     }
@@ -244,10 +244,7 @@ impl DataListener {
         *found = match generation.routes.find(origin.host(), &head.method, &plain) {
             RouteMatch::Route(index, ..) => Some(Answerer::Route(index)),
             RouteMatch::Mount(place, _) => Some(Answerer::Mount(place)),
-            RouteMatch::Document
-            | RouteMatch::OtherMethods(_)
-            | RouteMatch::Nothing
-            | RouteMatch::Misdirected => None,
+            RouteMatch::Document | RouteMatch::OtherMethods(_) | RouteMatch::Nothing | RouteMatch::Misdirected => None,
         };
         drop(plain);
         let connection = body.connection().clone();
@@ -306,6 +303,7 @@ impl DataListener {
         };
         *found = Some(Answerer::Route(index));
         panic_point("http::answer");
+        answer::check(route, &head)?;
         let target = generation.route_target(index);
         let deadline = origin.arrival + generation.time(target);
         let is_upload = route.body.is_upload();
@@ -324,6 +322,7 @@ impl DataListener {
         let mut decode = || parameters::decode(route, &path, &head, body.as_mut());
         let values = if list_bytes > LONG_LIST { tokio::task::block_in_place(decode)? } else { decode()? };
         drop(body);
+        let asked = answer::Asked::new(route, &head, &values);
         let line = RequestInfo {
             method: route.method.as_str(),
             route: route.label.clone(),
@@ -339,7 +338,7 @@ impl DataListener {
             call::detached(generation.clone(), target, values, call_context, (permit, list_room)).await;
         let limit = generation.result_limit(target);
         let write = |result: Option<Val>| {
-            answer::from_result(route, result.as_ref(), limit).unwrap_or_else(|error| {
+            answer::from_result(route, result.as_ref(), limit, &asked).unwrap_or_else(|error| {
                 generation.report_unencodable_result(target, &error, &origin.id, &origin.trace);
                 Err(HostProblem::ModuleFailed.into())
             })

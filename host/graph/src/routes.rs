@@ -5,6 +5,7 @@
 //! The route table is a pure value that is built and checked with the graph. It knows types and names. Sockets and
 //! response headers belong to the module `http`.
 
+mod answer;
 mod bind;
 mod door;
 mod hosts;
@@ -16,16 +17,19 @@ mod request;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use ::http::{HeaderValue, StatusCode};
+use ::http::HeaderValue;
 use bytes::Bytes;
 
 use crate::graph::AppGraph;
 use crate::graph::render::GraphView;
-use watertight_json::Codec;
 use watertight_model::config::{AppConfig, HostPattern, JsonStyle, Method, RouteConfig, UncertainParts, UnknownInput};
 use watertight_model::ids::{FunctionPath, InterfaceName, ModuleName};
 use watertight_model::problem::Problem;
 
+pub use answer::{
+    AnswerBody, AnswerExtras, BodyForm, BoundEtag, BoundPart, BoundTemplate, CaseDocs, Conditions, ErrorMapping,
+    ErrorMappings, ParameterValue, ResultMapping, StatusMapping, ValuePath, ValueStep,
+};
 pub use door::Door;
 pub use middleware::Middleware;
 pub use mount::{HandlerVersion, Mount};
@@ -85,26 +89,6 @@ pub struct Route {
     pub unknown_input: UnknownInput,
     /// How the function's result is answered.
     pub answer: ResultMapping,
-}
-
-/// How a function's result becomes the answer to a request.
-#[derive(Debug)]
-pub struct ResultMapping {
-    /// The HTTP status of the answer if the result is no error.
-    pub status: StatusCode,
-    /// The codec that writes the function's result as JSON. `None` if the function returns no value.
-    pub value: Option<Codec>,
-    /// The answers of the error cases, by the case's name as WIT spells it. `None` if the function returns no `result`.
-    pub errors: Option<BTreeMap<String, ErrorMapping>>,
-}
-
-/// How an error case of a function's result becomes the answer to a request.
-#[derive(Debug)]
-pub struct ErrorMapping {
-    /// The HTTP status of the error case.
-    pub status: StatusCode,
-    /// The codec that writes the payload of the error case as JSON. `None` if the case has no payload.
-    pub payload: Option<Codec>,
 }
 
 /// The result of matching a request's method and path.
@@ -297,14 +281,6 @@ fn allow(methods: &[&str]) -> HeaderValue {
         }
     }
     HeaderValue::from_str(&names.join(", ")).expect("names of methods are header text")
-}
-
-impl ResultMapping {
-    /// Returns the HTTP statuses that the answer to a request can have.
-    pub fn statuses(&self) -> Vec<u16> {
-        let errors = self.errors.iter().flat_map(BTreeMap::values).map(|error| error.status);
-        errors.chain([self.status]).map(|status| status.as_u16()).collect()
-    }
 }
 
 impl Route {

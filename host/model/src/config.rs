@@ -4,7 +4,7 @@
 //! component: it knows what an application says about itself, not whether that is true.
 //!
 //! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
-//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `host`, `binding`, `mount`, `middleware`, `proxies`, `cors`,
+//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `host`, `binding`, `answer`, `mount`, `middleware`, `proxies`, `cors`,
 //! `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ use glob::{MatchOptions, Pattern};
 use crate::ids::{AppName, CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, Problems};
 
+mod answer;
 mod binding;
 mod calls;
 pub mod capability;
@@ -45,6 +46,11 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{
+    ANY_ERROR, AnswerConfig, BadTemplate, CookieConfig, ErrorConfig, Errors, EtagConfig, HeaderTemplates, Hole,
+    HolePlace, SameSite, SuccessStatus, Template, TemplateKind, TemplatePart, is_cookie_character, is_json_type,
+    is_media_type, is_tag_character, is_url_character, needs_location,
+};
 pub use binding::{Binding, Bindings, BodyBinding, BodyFormat, BodyTarget, RequestPart};
 pub use calls::AllowedCalls;
 pub use compile_limits::CompileLimits;

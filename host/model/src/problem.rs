@@ -82,7 +82,7 @@ codes! {
     Placement = "placement",
     /// A route names a function that doesn't exist.
     UnknownFunction = "unknown-function",
-    /// A route binds a parameter that the function doesn't have, binds one twice, or leaves one out.
+    /// A route binds a parameter that the function doesn't have, binds one twice, or leaves one out, or names a field or case that the result doesn't have.
     BadBinding = "bad-binding",
     /// A route or a call needs a type that routes or calls can't carry.
     UnsupportedType = "unsupported-type",

@@ -45,7 +45,8 @@ type Key = (String, &'static str);
 fn operations(document: &OpenApi) -> BTreeMap<Key, (String, &Operation)> {
     let of_path = |(path, item): (&String, _)| {
         let (plain, host) = path.split_once('#').unwrap_or((path, ""));
-        let nameless: Vec<&str> = plain.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect();
+        let nameless: Vec<&str> =
+            plain.split('/').map(|part| if part.starts_with('{') { "{}" } else { part }).collect();
         let (nameless, path) = (format!("{host}{}", nameless.join("/")), format!("{host}{plain}"));
         let item: &crate::format::PathItem = item;
         let named = move |(method, operation)| ((nameless.clone(), method), (format!("{method} {path}"), operation));

@@ -63,7 +63,7 @@ impl OpenApi {
             if let Some(text) = interface.docs.as_deref().filter(|text| !docs.iter().any(|known| known == text)) {
                 docs.push(text.to_owned());
             }
-            let operation = operation(graph, route, function, name, &mut schemas);
+            let operation = operation(graph, routes, route, function, name, &mut schemas);
             let path = document.paths.entry(path_key(&route.path, route.host.as_ref())).or_default();
             *method_of(path, route.method) = operation;
         }
@@ -104,6 +104,7 @@ fn answered_by<'a>(graph: &'a AppGraph, route: &Route) -> Option<(&'a Interface,
 
 fn operation(
     graph: &AppGraph,
+    routes: &RouteTable,
     route: &Route,
     function: &Function,
     operation_id: String,
@@ -111,6 +112,7 @@ fn operation(
 ) -> Option<Operation> {
     let limits = &graph.compartments.get(graph.compartment_of(&route.module)?)?.limits;
     let site = Site { artifact: &graph.modules[&route.module].artifact, style: route.json, form: Form::Request };
+    let prefix = routes.door().config.problems.as_deref().unwrap_or(answers::TYPE_PREFIX);
     let (summary, description) = request::summary(function.docs.as_ref());
     Some(Operation {
         tags: vec![route.module.to_string()],
@@ -121,7 +123,7 @@ fn operation(
         case: (route.json.case != NameCase::Snake).then(|| route.json.case.to_string()),
         parameters: request::parameters(route, function, site, schemas),
         request_body: request::body(route, function, limits, site, schemas),
-        responses: answers::answers(route, function, site, schemas),
+        responses: answers::answers(route, function, prefix, site, schemas),
     })
 }
 

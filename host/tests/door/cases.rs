@@ -32,6 +32,9 @@ struct Case {
     text: Option<String>,
     /// The name of the problem that the answer reports.
     problem: Option<String>,
+    /// The title of that problem, and what it says of this occurrence.
+    title: Option<String>,
+    detail: Option<String>,
     /// The faults that the answer lists: the place and the detail of each.
     #[serde(default)]
     faults: Vec<String>,
@@ -59,6 +62,11 @@ impl Texts {
 #[test]
 fn requests_become_parameters() {
     every_case("requests", "");
+}
+
+#[test]
+fn results_become_answers() {
+    every_case("answers", "");
 }
 
 #[test]
@@ -104,6 +112,11 @@ impl Case {
         }
         let problem = answer.body["type"].as_str().and_then(|kind| kind.strip_prefix("/problems/")).unwrap_or_default();
         compare("problem", self.problem.as_deref().unwrap_or_default(), problem);
+        for (key, text) in [("title", &self.title), ("detail", &self.detail)] {
+            if let Some(text) = text {
+                compare(key, text, answer.body[key].as_str().unwrap_or_default());
+            }
+        }
         let place = |fault: &serde_json::Value| match (fault["in"].as_str(), fault["name"].as_str()) {
             (Some(part), Some(name)) => format!("{part} {name}"),
             _ => fault["pointer"].as_str().unwrap_or_default().to_owned(),

@@ -34,7 +34,16 @@ fn sound() -> String {
 
 #[test]
 fn faulty_routes_are_refused_with_their_line() {
-    let text = std::fs::read_to_string(folder().join("refusals.toml")).unwrap();
+    every_refusal("refusals.toml");
+}
+
+#[test]
+fn faulty_answers_are_refused_with_their_line() {
+    every_refusal("answers-refusals.toml");
+}
+
+fn every_refusal(table: &str) {
+    let text = std::fs::read_to_string(folder().join(table)).unwrap();
     let Refusals { case: cases } = toml::from_str(&text).unwrap();
     let mut wrong = Vec::new();
     for Refusal { name, settings, routes, problems } in cases {

@@ -84,6 +84,7 @@ fn the_table_has_every_limit() {
         "modules.m.http.private",
         "http.compression",
         "http.openapi",
+        "http.problems",
         "http.security_headers",
         "http.trusted_proxies",
     ];

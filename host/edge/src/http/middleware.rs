@@ -15,6 +15,7 @@ use http_body_util::BodyExt as _;
 use super::answer::HostProblem;
 use super::context::Origin;
 use super::details::Failure;
+use super::door;
 use super::head;
 use super::mount::{HandledRequest, host_of};
 use super::panics::catch_panic;
@@ -92,7 +93,8 @@ impl Downstream for Passage {
                 origin.record_panic(&panic, &generation);
                 Err(HostProblem::HostFailed.into())
             });
-            let answer = answered.unwrap_or_else(|failure| failure.into_response_for(&origin.id).into());
+            let door = generation.routes.door();
+            let answer = answered.unwrap_or_else(|failure| door::problem(door, failure, &origin.id).into());
             answer.response.map(|body| body.map_err(|_| CutAnswer).boxed_unsync())
         };
         work.boxed()

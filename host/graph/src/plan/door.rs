@@ -36,13 +36,27 @@ fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
 /// Returns what decides how a route answers: all of its fields, without its file and the lines of its values.
 fn essence(route: &RouteConfig) -> impl PartialEq + use<'_> {
     // Taken apart by name, so that a new field can't be forgotten.
-    let RouteConfig { file: _, line: _, method, host, path, call, body, bindings, status, errors, unknown_input, json } =
-        route;
+    let RouteConfig {
+        file: _,
+        line: _,
+        method,
+        host,
+        path,
+        call,
+        body,
+        bindings,
+        status,
+        errors,
+        answer,
+        unknown_input,
+        json,
+    } = route;
     let bindings: Vec<_> = bindings.iter().map(|(name, bound)| (name.clone(), bound.value.clone())).collect();
-    let errors: Vec<_> = errors.iter().map(|(case, status)| (case.clone(), status.value)).collect();
+    let errors: Vec<_> = errors.iter().map(|(case, error)| (case.clone(), error.value.without_lines())).collect();
+    let answer = (status.without_lines(), errors, answer.without_lines());
     let body = body.as_ref().map(|body| body.value.clone());
     let place = (*method, host.as_ref(), path.value.as_str());
-    (place, &call.value, body, bindings, *status, errors, *unknown_input, *json)
+    (place, &call.value, body, bindings, answer, *unknown_input, *json)
 }
 
 pub(super) fn mounts(old: &AppConfig, new: &AppConfig) -> Vec<MountChange> {
@@ -116,5 +130,7 @@ pub(super) fn door(old: &AppConfig, new: &AppConfig) -> Vec<DoorChange> {
     let trusted = |config: &AppConfig| Some(config.door.trusted_proxies.clone()).filter(|trusted| !trusted.is_empty());
     let trusted = change(trusted(old).as_ref(), trusted(new).as_ref(), |from, to| from == to);
     let trusted = trusted.map(|change| DoorChange { what: "http.trusted_proxies".to_owned(), change });
-    found.chain(compression).chain(openapi).chain(headers).chain(trusted).collect()
+    let problems = change(old.door.problems.as_ref(), new.door.problems.as_ref(), |from, to| from == to);
+    let problems = problems.map(|change| DoorChange { what: "http.problems".to_owned(), change });
+    found.chain(compression).chain(openapi).chain(problems).chain(headers).chain(trusted).collect()
 }

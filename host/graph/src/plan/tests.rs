@@ -88,3 +88,25 @@ fn a_plan_without_mounts_can_be_read() {
         serde_json::from_str(r#"{"modules":[],"compartments":[],"routes":[],"restart":[]}"#).expect("a plan");
     assert!(read.is_empty());
 }
+
+#[test]
+fn what_an_answer_says_is_part_of_its_route() {
+    let route = |status: &str, answer: &str| {
+        format!(
+            "[[route]]\nmethod = \"GET\"\npath = \"/a\"\ncall = \"a/b.c\"\nstatus = {status}\nerrors = {{ \"*\" = 500 }}\n\
+             answer = {{ {answer} }}\n"
+        )
+    };
+    let header = route("{ created = 201, same = 200 }", "headers = { X-A = \"{id}\" }");
+    assert!(plan(&header, &format!("\n\n{header}")).is_empty());
+    for other in [
+        route("200", "headers = { X-A = \"{id}\" }"),
+        route("{ created = 201, same = 202 }", "headers = { X-A = \"{id}\" }"),
+        route("{ created = 201, same = 200 }", "headers = { X-A = \"{name}\" }"),
+        route("{ created = 201, same = 200 }", "etag = \"strong\""),
+        header.replace("= 500", "= { status = 500, headers = { Retry-After = \"1\" } }"),
+    ] {
+        let plan = plan(&header, &other);
+        assert_eq!(plan.routes.iter().map(|route| route.change).collect::<Vec<_>>(), [Change::Changed], "{other}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Tests of finding the route or the mount of a request.
 
+use ::http::StatusCode;
+
 use super::*;
 
 /// Splits a name of a host off a path: `a.example/x`.
@@ -23,7 +25,14 @@ fn route(method: Method, label: &str) -> Route {
         absent_body: None,
         json: JsonStyle::default(),
         unknown_input: UnknownInput::default(),
-        answer: ResultMapping { status: StatusCode::OK, value: None, errors: None },
+        answer: ResultMapping {
+            status: StatusMapping::One(StatusCode::OK),
+            body: None,
+            errors: None,
+            parameters: Vec::new(),
+            extras: None,
+            conditions: Conditions::default(),
+        },
     }
 }
 

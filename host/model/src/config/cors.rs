@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue, Method};
 
+use super::answer::is_url_character;
 use super::host::{HostPattern, Located, read_host};
 use super::mount::{MountPath, read_path};
 use super::outbound::HostName;
@@ -206,6 +207,8 @@ pub struct DoorConfig {
     /// Whether the data listener serves the OpenAPI document: the key `openapi`. Default: false, since it is for clients that an operator
     /// chooses.
     pub openapi: bool,
+    /// The start of the `type` of every problem that answers report; the problem's name follows. Default: `/problems/`.
+    pub problems: Option<String>,
 }
 
 impl DoorConfig {
@@ -213,9 +216,24 @@ impl DoorConfig {
     pub(super) fn read(table: &mut Table<'_>) -> Self {
         let mut flag = |key| table.optional(key).and_then(|value| value.boolean()).unwrap_or(false);
         let (compression, openapi) = (flag("compression"), flag("openapi"));
+        let problems = table.optional("problems").and_then(|value| read_problem_base(&value));
         let trusted_proxies = TrustedProxies::read(table);
-        Self { added_headers: read_security_headers(table), compression, openapi, trusted_proxies }
+        Self { added_headers: read_security_headers(table), compression, openapi, problems, trusted_proxies }
     }
+}
+
+/// Reads the key `problems`: the start of a URL, to which names of problems are added.
+fn read_problem_base(value: &Value<'_>) -> Option<String> {
+    let text = value.string()?;
+    let is_start = text.ends_with(['/', '#', '=', ':']) && text.chars().all(is_url_character);
+    if !is_start {
+        value.refuse(format_args!(
+            "`{}` is not the start of a URL, such as `https://example.com/problems/`: it ends with `/`, `#`, `=` or `:`",
+            text.escape_debug()
+        ));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// Headers that are added to answers that don't have them.

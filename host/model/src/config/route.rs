@@ -4,14 +4,15 @@
 //! This file doesn't check whether the function exists, nor whether the route provides for all its parameters and errors. That takes the
 //! shape of the component.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use ::http::StatusCode;
+use ::http::header;
 
-use super::binding::{Bindings, BodyBinding, read_bindings, read_body};
+use super::answer::{AnswerConfig, Errors, SuccessStatus, check_redirects, read_errors, read_success};
+use super::binding::{Binding, Bindings, BodyBinding, read_bindings, read_body};
 use super::cors::{CorsConfig, read_cors};
 use super::host::{HostPattern, Located, read_host};
 use super::json::JsonStyle;
@@ -23,7 +24,7 @@ use super::path::PathTemplate;
 use super::source::{LocatedValue, Source};
 use super::tree::{Table, Value, document};
 use super::words::words;
-use crate::ids::{FunctionPath, is_wit_name};
+use crate::ids::FunctionPath;
 use crate::problem::{Code, Problem};
 
 words! {
@@ -90,9 +91,11 @@ pub struct RouteConfig {
     /// The parameters that the tables `headers`, `query`, `cookies`, `constants` and `request` bind.
     pub bindings: Bindings,
     /// The status of a success. Default: 200.
-    pub status: StatusCode,
-    /// The status of each error case, by the name of the case in WIT's spelling.
-    pub errors: BTreeMap<String, LocatedValue<StatusCode>>,
+    pub status: SuccessStatus,
+    /// The answer to each error case.
+    pub errors: Errors,
+    /// What a success says beside its body: the table `answer`.
+    pub answer: AnswerConfig,
     /// What happens to input that the route doesn't bind: the manifest's key `app.unknown_input`.
     pub unknown_input: UnknownInput,
     /// How JSON is written and names are spelled: the key `json` of the route, its file or the manifest.
@@ -192,6 +195,7 @@ fn add_route(
         let has_unknown_keys = source.reported() > inside;
         route.bindings &= !has_unknown_keys;
         route.errors &= !has_unknown_keys;
+        route.answer &= !has_unknown_keys;
         found.partial_routes.push(route);
     }
 }
@@ -215,12 +219,10 @@ fn read_route(
         claims.add(host.as_ref(), method.value, path, source);
     }
     let call = table.required("call").and_then(|value| read_call(&value, declared));
-    let status = table.optional("status").and_then(|value| read_success(&value));
-    let (errors, errors_known) = named(table.optional("errors"), "an error case", |value| {
-        let status = read_status(value, 400);
-        // The map must have the case even if its status has a fault: it is known that the case has one.
-        Some(status.unwrap_or_else(|| value.at(StatusCode::INTERNAL_SERVER_ERROR)))
-    });
+    let (errors, errors_known) = read_errors(table.optional("errors").as_ref());
+    let before = source.reported();
+    let (status, answer) = read_answer(table, method.as_deref().copied(), &bindings);
+    let answer_known = source.reported() == before;
     let root = || LocatedValue { value: "/".parse().expect("a path"), line: table.line() };
     let route = RouteConfig {
         file: source.path().clone(),
@@ -231,12 +233,41 @@ fn read_route(
         call: call?,
         body,
         bindings,
-        status: status.map_or(StatusCode::OK, |status| status.value),
+        status,
         errors,
+        answer,
         unknown_input: defaults.unknown_input,
         json: JsonStyle::read(table, defaults.json),
     };
-    Some(PartialRoute { route, bindings: bindings_known, errors: errors_known })
+    Some(PartialRoute { route, bindings: bindings_known, errors: errors_known, answer: answer_known })
+}
+
+/// Reads the keys `status` and `answer`, and checks that they fit together.
+fn read_answer(table: &mut Table<'_>, method: Option<Method>, bindings: &Bindings) -> (SuccessStatus, AnswerConfig) {
+    let status = table.optional("status");
+    let line = status.as_ref().map_or(table.line(), |value| value.at(()).line);
+    let status = status.and_then(|value| read_success(&value)).unwrap_or_default();
+    let Some(value) = table.optional("answer") else {
+        check_redirects(&status, &AnswerConfig::default(), table, line);
+        return (status, AnswerConfig::default());
+    };
+    let before = table.reported();
+    let answer = value.table(AnswerConfig::read).unwrap_or_default();
+    if table.reported() == before {
+        check_redirects(&status, &answer, table, line);
+    }
+    let takes_match =
+        bindings.values().any(|at| matches!(&at.value, Binding::Header(name) if *name == header::IF_MATCH));
+    if answer.requires_match && method.is_some_and(|method| !method.takes_body()) {
+        value.report(Problem::new(Code::BadValue, "`require_match` is for methods that change something"));
+    } else if answer.requires_match && !takes_match {
+        let help = "add `headers = { … = \"If-Match\" }` to the route";
+        value.report(
+            Problem::new(Code::BadBinding, "`require_match` needs a parameter that takes the header `If-Match`")
+                .help(help),
+        );
+    }
+    (status, answer)
 }
 
 fn read_path(value: &Value<'_>) -> Option<LocatedValue<PathTemplate>> {
@@ -253,50 +284,6 @@ fn read_path(value: &Value<'_>) -> Option<LocatedValue<PathTemplate>> {
 fn read_call(value: &Value<'_>, declared: &DeclaredModules) -> Option<LocatedValue<FunctionPath>> {
     let call = value.parse::<FunctionPath>()?;
     declared.check(value, &call.module).then_some(call)
-}
-
-/// Statuses that mean nothing without the header `Location` (RFC 9110, section 15.4), which answers of routes can't carry.
-const NEED_LOCATION: [u16; 6] = [301, 302, 303, 305, 307, 308];
-
-/// Reads the status with which a route answers when its function succeeds. Reports a value that can't be one, and returns `None` for it.
-fn read_success(value: &Value<'_>) -> Option<LocatedValue<StatusCode>> {
-    let status = read_status(value, 200)?;
-    let number = status.value.as_u16();
-    if NEED_LOCATION.contains(&number) {
-        let message = format!("an answer of status {number} needs a `Location`, which answers of routes can't carry");
-        let help = "answer with another status, such as 200, and say where to go in the body";
-        value.report(Problem::new(Code::BadValue, message).help(help));
-        return None;
-    }
-    Some(status)
-}
-
-/// Reads a status from `least` to 599. For a success `least` is 200 or more, because lower statuses are interim answers; for an error it is
-/// 400 or more.
-fn read_status(value: &Value<'_>, least: u32) -> Option<LocatedValue<StatusCode>> {
-    let number = u16::try_from(value.count(least..=599)?).expect("at most 599");
-    Some(value.at(StatusCode::from_u16(number).expect("between 200 and 599")))
-}
-
-/// Reads a table whose keys are names in WIT's spelling; `what` says in messages what they name. The second result is whether all keys are
-/// such names.
-fn named<'a, T>(
-    value: Option<Value<'a>>,
-    what: &str,
-    read: impl Fn(&Value<'a>) -> Option<LocatedValue<T>>,
-) -> (BTreeMap<String, LocatedValue<T>>, bool) {
-    let mut all_are_names = value.as_ref().is_none_or(Value::is_table);
-    let entry = |(key, value): (&str, Value<'a>)| {
-        if !is_wit_name(key) {
-            value.refuse(format_args!("`{key}` is not the name of {what}: write the name in WIT's spelling"));
-            all_are_names = false;
-            return None;
-        }
-        Some((key.to_owned(), read(&value)?))
-    };
-    let entries = value.and_then(|value| value.table(Table::entries)).unwrap_or_default();
-    let named = entries.into_iter().filter_map(entry).collect();
-    (named, all_are_names)
 }
 
 /// The requests that the routes of all files match. Two templates conflict if and only if their texts for the router are equal.

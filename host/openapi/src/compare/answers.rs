@@ -36,6 +36,7 @@ impl Pair<'_> {
     }
 
     fn success(&mut self, status: &str, old: &Response, new: &Response) {
+        self.headers(status, old, new);
         if new.content.is_empty() && !old.content.is_empty() {
             self.found.breaks(format!("answer {status}: it has no body any more"));
         }
@@ -50,6 +51,21 @@ impl Pair<'_> {
             if let (Some(old), Some(new)) = (&known.schema, &media.schema) {
                 self.walk(Side::Answer).at(&format!("answer {status}"), old, new);
             }
+        }
+    }
+
+    fn headers(&mut self, status: &str, old: &Response, new: &Response) {
+        for (name, was) in &old.headers {
+            match new.headers.get(name) {
+                None => self.found.breaks(format!("answer {status}: it has no header `{name}` any more")),
+                Some(is) if was.required && !is.required => {
+                    self.found.breaks(format!("answer {status}: the header `{name}` may be absent"));
+                }
+                Some(_) => {}
+            }
+        }
+        for name in new.headers.keys().filter(|name| !old.headers.contains_key(*name)) {
+            self.found.allows(format!("answer {status}: it has the header `{name}`"));
         }
     }
 
@@ -89,7 +105,10 @@ impl Pair<'_> {
 /// Returns the answers that are no errors, by their status.
 fn successes(operation: &Operation) -> BTreeMap<&str, &Response> {
     let is_success = |(status, response): &(&String, &Response)| {
-        response.reference.is_none() && !response.content.contains_key(PROBLEM) && !status.starts_with('d')
+        response.reference.is_none()
+            && !response.content.contains_key(PROBLEM)
+            && !status.starts_with('d')
+            && !is_of_host(status)
     };
     operation.responses.iter().filter(is_success).map(|(status, response)| (status.as_str(), response)).collect()
 }
@@ -103,7 +122,10 @@ fn cases<'a>(document: &'a OpenApi, operation: &'a Operation) -> BTreeMap<&'a st
         for one in if schema.any_of.is_empty() { single } else { &schema.any_of } {
             let parts = resolve(document, one).all_of.iter();
             for part in parts.map(|part| resolve(document, part)) {
-                if let Some(name) = part.properties.get("case").and_then(|case| case.constant.as_deref()) {
+                let constant = |name| part.properties.get(name).and_then(|property| property.constant.as_deref());
+                // An error without cases has a type only.
+                let kind = || constant("type").and_then(|kind| kind.rsplit('/').next());
+                if let Some(name) = constant("case").or_else(kind) {
                     found.insert(name, ErrorCase { status, payload: part.properties.get("payload") });
                 }
             }
