@@ -31,7 +31,7 @@ pub fn walk_sources(folder: &Path) -> impl Iterator<Item = DirEntry> + use<> {
     walk.follow_links(true).max_depth(Some(MAX_DEPTH)).build().filter_map(Result::ok)
 }
 
-/// Whether no author writes such a file or folder: see [`NOT_SOURCES`].
+/// Whether no author writes such a file or folder: hidden and temporary files, and what tools make.
 pub fn is_not_a_source(path: &Path) -> bool {
     static MATCHER: LazyLock<Gitignore> = LazyLock::new(|| {
         let mut builder = GitignoreBuilder::new("");
