@@ -55,7 +55,7 @@ const REQUEST_BOUNDS: [f64; 16] =
 /// language's interpreter.
 const CHANGE_BOUNDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0, 60.0];
 /// Statuses that the host itself may answer to a request of any route.
-const HOST_STATUSES: [u16; 10] = [400, 404, 405, 408, 413, 415, 500, 501, 503, 504];
+const HOST_STATUSES: [u16; 14] = [206, 304, 400, 404, 405, 406, 408, 412, 413, 415, 500, 501, 503, 504];
 
 /// All metrics of a host, and the recorder of its spans.
 pub struct Telemetry {

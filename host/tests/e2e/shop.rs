@@ -151,7 +151,7 @@ async fn refusals_are_problem_details(setup: Setup) {
     assert_eq!(
         declined.body,
         json!({
-            "type": "/problems/declined", "title": "Declined", "status": 402, "detail": "the card was declined",
+            "type": "/problems/declined", "title": "The charge was declined", "status": 402, "detail": "the card was declined",
             "instance": id, "case": "declined", "payload": "the card was declined",
         })
     );

@@ -161,7 +161,7 @@ impl Problem {
                 (StatusCode::INTERNAL_SERVER_ERROR, "storage", Value::String(app.api().report(&cause)))
             }
         };
-        let detail = payload.as_str().map_or_else(|| title(name), str::to_owned);
+        let detail = payload.as_str().unwrap_or(case_title(name)).to_owned();
         let mut problem = Self::new(status, name, detail);
         problem.0.payload = Some(payload);
         problem
@@ -187,7 +187,7 @@ impl Problem {
         let Parts { status, name, detail, faults, payload, header: _ } = &*self.0;
         let details = Details {
             r#type: format!("/problems/{name}"),
-            title: title(name),
+            title: if payload.is_some() { case_title(name).to_owned() } else { title(name) },
             status: status.as_u16(),
             detail,
             instance,
@@ -254,6 +254,18 @@ fn list_methods(headers: &mut HeaderMap) {
         HeaderValue::from_str(&format!("{}, OPTIONS", allow.to_str().ok()?.replace(',', ", "))).ok()
     };
     headers.extend(allow.as_ref().and_then(all).map(|allow| (ALLOW, allow)));
+}
+
+/// Returns the first sentence of the contract's documentation of an error case, as the host's own routes write it.
+fn case_title(case: &str) -> &'static str {
+    match case {
+        "not-found" => "No order has this id",
+        "invalid" => "A field is not valid",
+        "declined" => "The charge was declined",
+        "conflict" => "The idempotency key belongs to another request, or the order's status does not allow the step",
+        "unavailable" => "A dependency of this module is temporarily unavailable",
+        _ => "The database failed",
+    }
 }
 
 /// Converts a name in kebab-case to a title: `not-found` becomes `Not found`.

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::future::ready;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG};
-use axum::http::{HeaderMap, HeaderValue, Request, Response};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG, VARY};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use futures::StreamExt as _;
 use hyper::body::Body as _;
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -27,7 +27,12 @@ const SHRINKING: [&str; 6] = [
 ];
 
 /// Compresses a response if that is worth it and the client takes it. `headers` are those of the request.
-pub(super) async fn compress(headers: &HeaderMap, response: Response<Body>) -> Response<Body> {
+pub(super) async fn compress(headers: &HeaderMap, mut response: Response<Body>) -> Response<Body> {
+    if response.status() == StatusCode::NOT_MODIFIED {
+        // A cache must learn what the body depends on from this answer too.
+        response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
+        return response;
+    }
     let is_small = !SIZES.contains(&response.body().size_hint().exact().unwrap_or_default());
     // A part of a body has the offsets of the whole body without a coding.
     let is_part = response.headers().contains_key(CONTENT_RANGE);

@@ -7,6 +7,9 @@ use mime::Mime;
 /// Whether a request takes an answer of the media type `offered`. The most specific range that has the type decides; parameters of ranges
 /// other than their weight don't count. What is no media range is passed over.
 pub(super) fn allows(headers: &HeaderMap, offered: &HeaderValue) -> bool {
+    if headers.get_all(ACCEPT).iter().all(|range| range == "*/*") {
+        return true;
+    }
     let Some(offered) = offered.to_str().ok().and_then(|text| text.parse::<Mime>().ok()) else { return true };
     // How specific the best range is, and its weight.
     let mut best: Option<(u8, f32)> = None;

@@ -46,11 +46,6 @@ impl Binder<'_> {
     /// Binds the one answer to all errors of a type without cases.
     fn whole_error(&mut self, ty: Option<&Type>) -> Option<ErrorMappings> {
         let route = self.route;
-        for (case, at) in route.errors.iter().filter(|(case, _)| *case != ANY_ERROR) {
-            let message = format!("the function has no error case `{case}`: its error type has no cases");
-            self.report(Code::ErrorTable, message, at.line).help =
-                Some(format!("write `\"{ANY_ERROR}\"` in place of `{case}`"));
-        }
         let Some(error) = route.errors.get(ANY_ERROR) else {
             let found = ty.map_or_else(|| "nothing".to_owned(), ToString::to_string);
             let message = "the function's error type has no cases that could have a status".to_owned();
@@ -62,6 +57,10 @@ impl Binder<'_> {
             ));
             return None;
         };
+        for (case, at) in route.errors.iter().filter(|(case, _)| *case != ANY_ERROR) {
+            let message = format!("the function has no error case `{case}`: its error type has no cases");
+            self.report(Code::ErrorTable, message, at.line).help = Some(format!("take `{case}` out of `errors`"));
+        }
         self.error("result.err", error, ty, None).map(ErrorMappings::Whole)
     }
 
