@@ -1,5 +1,7 @@
 //! `check` and `graph`: check and draw an application without compiling or running it.
 
+use std::io::Read as _;
+
 use anyhow::Context as _;
 use serde_json::json;
 
@@ -13,6 +15,7 @@ use watertight_graph::graph::render::{Format, GraphView};
 use watertight_model::config::{self, Overrides};
 use watertight_model::ids::GenerationNumber;
 use watertight_openapi::compare::compare;
+use watertight_openapi::document::MAX_DOCUMENT_BYTES;
 use watertight_openapi::format::OpenApi;
 
 /// The word for the generation that was published last.
@@ -85,7 +88,9 @@ fn known_document(known: &str, checked: &Checked) -> anyhow::Result<OpenApi> {
         let (config, artifacts) = find_published_application(number, &overrides, state)?;
         return Ok(document(&application::check_paper_with(config, &artifacts)?));
     }
-    let text = std::fs::read(known).with_context(|| format!("{known} can't be read"))?;
+    let mut text = Vec::new();
+    let file = std::fs::File::open(known).with_context(|| format!("{known} can't be read"))?;
+    file.take(MAX_DOCUMENT_BYTES).read_to_end(&mut text).with_context(|| format!("{known} can't be read"))?;
     OpenApi::parse(&text).with_context(|| known.to_owned())
 }
 

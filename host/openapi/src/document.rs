@@ -26,6 +26,9 @@ pub(crate) use answers::is_of_host;
 /// The number of characters of a document's version.
 const VERSION_LENGTH: usize = 12;
 
+/// The greatest size of a document that is read from a file, in bytes. The host's own have tens of kilobytes.
+pub const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
+
 /// What a document says about all operations.
 const DESCRIPTION: &str = "Every error is answered with problem details (RFC 9457). An answer has the id of its request in the header \
     `X-Request-Id`. A GET operation also answers HEAD. Objects in answers may get further fields.";

@@ -61,7 +61,7 @@ fn a_validator_accepts_the_documents() {
     }
     let cases: toml::Table = std::fs::read_to_string(folder().join("edits.toml")).unwrap().parse().unwrap();
     let (wit, routes) = (cases["wit"].as_str().unwrap(), cases["routes"].as_str().unwrap());
-    let text = document(wit, routes).to_json();
+    let text = document(wit, routes, "").to_json();
     validate(std::str::from_utf8(&text).unwrap()).unwrap();
 }
 

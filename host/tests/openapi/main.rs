@@ -17,12 +17,13 @@ use watertight_openapi::format::OpenApi;
 use watertight_testkit::components;
 use watertight_testkit::paths::repository;
 
-/// Returns the document of an application with one module, `stock`, whose component is made of WIT.
-fn document(wit: &str, routes: &str) -> OpenApi {
+/// Returns the document of an application with one module, `stock`, whose component is made of WIT. `settings` is appended to its manifest.
+fn document(wit: &str, routes: &str, settings: &str) -> OpenApi {
     let file = |name: &str, text: &str| serde_json::json!({ "path": name, "text": text });
     let manifest = "[app]\nname = \"demo\"\nroutes = [\"routes.toml\"]\n[modules.stock]\ncomponent = \"stock.wasm\"\n";
+    let manifest = format!("{manifest}{settings}\n");
     let files: AppFiles = serde_json::from_value(serde_json::json!({
-        "manifest": file("app.toml", manifest),
+        "manifest": file("app.toml", &manifest),
         "routes": [file("routes.toml", routes)],
     }))
     .unwrap();

@@ -40,6 +40,21 @@ impl Pair<'_> {
         if new.content.is_empty() && !old.content.is_empty() {
             self.found.breaks(format!("answer {status}: it has no body any more"));
         }
+        for (name, header) in &old.headers {
+            match new.headers.get(name) {
+                Some(now) => {
+                    if header.required && !now.required {
+                        self.found.breaks(format!("answer {status}, header `{name}`: it may be absent"));
+                    }
+                    let at = format!("answer {status}, header `{name}`");
+                    self.walk(Side::Answer).of_text().at(&at, &header.schema, &now.schema);
+                }
+                None => self.found.breaks(format!("answer {status}, header `{name}`: it is gone")),
+            }
+        }
+        for name in new.headers.keys().filter(|name| !old.headers.contains_key(*name)) {
+            self.found.allows(format!("answer {status}, header `{name}`: it is new"));
+        }
         if old.content.is_empty() && !new.content.is_empty() {
             return self.found.allows(format!("answer {status}: it has a body"));
         }

@@ -13,6 +13,9 @@ use crate::format::{Additional, Kind, Kinds, OpenApi, Schema};
 /// The greatest number of schemas that one comparison looks at. A document from elsewhere may have types that repeat without end.
 const MAX_STEPS: usize = 100_000;
 
+/// The greatest depth to which schemas are compared. Types nest 60 deep, and a document from elsewhere may do so without end.
+const MAX_DEPTH: usize = 150;
+
 /// The way of the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -76,13 +79,27 @@ struct Integer {
 /// Returns what a schema means, and whether `null` is a value of it, too.
 fn view<'a>(document: &'a OpenApi, schema: &'a Schema) -> (View<'a>, bool) {
     let schema = resolve(document, schema);
+    match one_or_null(schema) {
+        // The other alternative may allow null itself, but no more than once: then it is something else.
+        Some(one) => (view_once(document, resolve(document, one)).0, true),
+        None => view_once(document, schema),
+    }
+}
+
+/// Returns the other alternative of a schema that is `null` or something else.
+fn one_or_null(schema: &Schema) -> Option<&Schema> {
+    let is_null = |schema: &&Schema| schema.kinds == Some(Kinds::One(Kind::Null));
+    match &schema.one_of[..] {
+        [one, null] | [null, one] if is_null(&null) => Some(one),
+        _ => None,
+    }
+}
+
+fn view_once<'a>(document: &'a OpenApi, schema: &'a Schema) -> (View<'a>, bool) {
     let is_null = |schema: &Schema| schema.kinds == Some(Kinds::One(Kind::Null));
     if !schema.one_of.is_empty() {
         let others: Vec<&Schema> = schema.one_of.iter().filter(|one| !is_null(one)).collect();
         let has_null = others.len() < schema.one_of.len();
-        if let ([one], true) = (&others[..], has_null) {
-            return (view(document, one).0, true);
-        }
         let case = |one: &&'a Schema| case_of(resolve(document, one));
         let cases = others.iter().map(case).collect::<Option<BTreeMap<_, _>>>();
         return (cases.map_or(View::Other(schema), View::Cases), has_null);
@@ -253,7 +270,7 @@ impl<'a> Walk<'a> {
         {
             return;
         }
-        if self.steps > MAX_STEPS {
+        if self.steps > MAX_STEPS || self.place.len() > MAX_DEPTH {
             return self.breaks("it is too large to be compared");
         }
         let ((from, from_null), (to, to_null)) = (view(self.from, from), view(self.to, to));
