@@ -36,7 +36,6 @@ impl Pair<'_> {
     }
 
     fn success(&mut self, status: &str, old: &Response, new: &Response) {
-        self.headers(status, old, new);
         if new.content.is_empty() && !old.content.is_empty() {
             self.found.breaks(format!("answer {status}: it has no body any more"));
         }
@@ -66,21 +65,6 @@ impl Pair<'_> {
             if let (Some(old), Some(new)) = (&known.schema, &media.schema) {
                 self.walk(Side::Answer).at(&format!("answer {status}"), old, new);
             }
-        }
-    }
-
-    fn headers(&mut self, status: &str, old: &Response, new: &Response) {
-        for (name, was) in &old.headers {
-            match new.headers.get(name) {
-                None => self.found.breaks(format!("answer {status}: it has no header `{name}` any more")),
-                Some(is) if was.required && !is.required => {
-                    self.found.breaks(format!("answer {status}: the header `{name}` may be absent"));
-                }
-                Some(_) => {}
-            }
-        }
-        for name in new.headers.keys().filter(|name| !old.headers.contains_key(*name)) {
-            self.found.allows(format!("answer {status}: it has the header `{name}`"));
         }
     }
 
