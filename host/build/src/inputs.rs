@@ -94,6 +94,39 @@ impl Packages {
     }
 }
 
+/// Returns the folder of a Cargo package and those of the packages that it depends on by path, without those only for its tests. Reads
+/// manifests and runs no Cargo, so it can be asked where there is none. What a manifest names in another way is left out.
+pub(super) fn packages_by_path(folder: &Path) -> BTreeSet<PathBuf> {
+    let (mut found, mut open) = (BTreeSet::new(), vec![real(folder)]);
+    while let Some(folder) = open.pop() {
+        let Some(manifest) = manifest(&folder).filter(|_| !found.contains(&folder)) else { continue };
+        let targets = manifest.get("target").and_then(toml::Value::as_table);
+        let tables = targets.into_iter().flatten().filter_map(|(_, target)| target.as_table()).chain([&manifest]);
+        let kinds = tables.flat_map(|table| [table.get("dependencies"), table.get("build-dependencies")]);
+        for (name, dependency) in kinds.flatten().filter_map(toml::Value::as_table).flatten() {
+            let path = match dependency.get("workspace") {
+                Some(_) => path_in_workspace(&folder, name),
+                None => dependency.get("path").and_then(|path| Some(folder.join(path.as_str()?))),
+            };
+            open.extend(path.map(|path| real(&path)));
+        }
+        found.insert(folder);
+    }
+    found
+}
+
+/// Returns the folder of a dependency that the package in `folder` takes from its Cargo workspace, if that names it by path.
+fn path_in_workspace(folder: &Path, name: &str) -> Option<PathBuf> {
+    let root = |folder: &Path| Some((folder.to_owned(), manifest(folder)?.remove("workspace")?));
+    let (root, workspace) = folder.ancestors().find_map(root)?;
+    let path = workspace.get("dependencies")?.get(name)?.get("path")?;
+    Some(root.join(path.as_str()?))
+}
+
+fn manifest(folder: &Path) -> Option<toml::Table> {
+    std::fs::read_to_string(folder.join("Cargo.toml")).ok()?.parse().ok()
+}
+
 fn real(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

@@ -14,16 +14,19 @@ mod error;
 mod go;
 mod inputs;
 mod javascript;
+mod outdated;
 mod prebuilt;
 mod process;
 mod python;
 mod source;
 pub mod stub;
+mod walk;
 mod world;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use wit_component::ComponentEncoder;
 
@@ -32,9 +35,11 @@ use documentation::Documentation;
 pub use documentation::{folders_in, holds_wit, wit_files};
 pub use error::{BuildError, BuildErrors};
 pub use inputs::{Inputs, Packages, inputs};
+pub use outdated::{outdated, outdated_file};
 pub use prebuilt::{Prebuilt, embed};
 pub use source::Language;
 use source::Source;
+pub use walk::{is_not_a_source, walk_sources};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES, ModuleSection};
 use watertight_component::shape;
 use watertight_model::ids::{Digest, ModuleName};
@@ -132,6 +137,8 @@ pub fn build(
     options: &Options,
     listener: &(dyn Fn(Event<'_>) + Sync),
 ) -> Result<Vec<Built>, BuildErrors> {
+    // A source that changes while it is read makes the component older than its sources.
+    let begun = SystemTime::now();
     let (sources, mut errors) = source::read_all(folders);
     let rust: Vec<_> = sources.iter().filter(|source| source.language == Language::Rust).collect();
     let (cores, failed) = if rust.is_empty() { Default::default() } else { cargo::compile(&rust, options, listener) };
@@ -159,6 +166,7 @@ pub fn build(
             language: source.language.as_str(),
             migrations: source.migrations.clone(),
             documentation: documentation.into_owned(),
+            begun,
         };
         match compiled.and_then(|component| finish(content, component, options)) {
             Ok(module) => {
@@ -197,17 +205,21 @@ struct Content<'a> {
     language: &'a str,
     migrations: Vec<Migration>,
     documentation: Documentation,
+    /// The moment at which the build began to read the sources.
+    begun: SystemTime,
 }
 
 /// Embeds the custom section with the module's name, migrations and documentation into a component, and writes the component file.
 fn finish(content: Content<'_>, mut component: Vec<u8>, options: &Options) -> Result<Built, BuildError> {
-    let Content { name, language, migrations, documentation } = content;
+    let Content { name, language, migrations, documentation, begun } = content;
     let not_ours = |error| BuildError::Encode { module: name.clone(), source: Box::new(error) };
     let shape = shape::read(&component).map_err(not_ours)?;
     if shape.exports.is_empty() {
         return Err(BuildError::NoExports { module: name.clone() });
     }
-    let docs = documentation.of(shape.exports.keys());
+    // The types that exported interfaces use may belong to imported ones.
+    let of_types = shape.imports.iter().filter(|(_, interface)| interface.is_types_only()).map(|(name, _)| name);
+    let docs = documentation.of(shape.exports.keys().chain(of_types));
     let section = |error| BuildError::Section { module: name.clone(), source: error };
     let embedded = ModuleSection::new(&component, name.clone(), language, migrations, docs).map_err(section)?;
     embedded.append_to(&mut component).map_err(section)?;
@@ -217,6 +229,9 @@ fn finish(content: Content<'_>, mut component: Vec<u8>, options: &Options) -> Re
     let out = options.out.clone().unwrap_or_else(|| options.workspace.join("target/components"));
     let path = out.join(format!("{name}.wasm"));
     let changed = write_if_changed(&path, &component).map_err(|error| BuildError::unwritable(&path, error))?;
+    // Also a component with the same bytes as before is now as new as its sources: see `outdated`. If the file belongs to another user, the
+    // worst result is a needless note.
+    let _ = fs::File::options().append(true).open(&path).and_then(|file| file.set_modified(begun));
     // Checks that a host can read the written bytes.
     let artifact = Artifact::new(&path, component.into())
         .map_err(|error| BuildError::Encode { module: name.clone(), source: Box::new(error) })?;

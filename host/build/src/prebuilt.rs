@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use wit_component::DecodedWasm;
 
@@ -56,11 +57,13 @@ pub fn embed(
     }
     let standing = Documentation::read(&options.workspace);
     standing.faults.iter().for_each(|fault| listener(Event::Warning(fault)));
+    let begun = SystemTime::now();
     let content = Content {
         name: &prebuilt.name,
         language: &prebuilt.language,
         migrations: folder.map_or(Ok(Vec::new()), migrations)?,
         documentation: Documentation::of_component(&resolve).or(&standing),
+        begun,
     };
     let built = finish(content, component, options)?;
     listener(Event::Built(&built));

@@ -1,5 +1,6 @@
 //! Makes a component for a contract from WIT alone. It has the contract's exports with their types, and each of its functions traps.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use wit_component::dummy_module;
@@ -7,7 +8,8 @@ use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageName, UnresolvedPackageGro
 
 use super::world::{World, available, interfaces_exported};
 use watertight_component::artifact::{Docs, FAKE, ModuleSection};
-use watertight_model::ids::ModuleName;
+use watertight_component::shape;
+use watertight_model::ids::{InterfaceName, ModuleName};
 
 /// A component for a contract, without code.
 pub struct Stub {
@@ -67,6 +69,16 @@ impl Stub {
 /// Whether the interface with this id, such as `alpha:greeting/greet@1.0.0`, is in a package.
 fn in_package(id: &str, package: &PackageName) -> bool {
     id.split_once('/').is_some_and(|(_, rest)| package.interface_id(rest.split('@').next().unwrap_or(rest)) == id)
+}
+
+/// Returns the names of what the component of the module in `folder` will export, by the world in the folder. `None` if the world can't be
+/// read; a build says why.
+pub fn exports(folder: &Path, workspace: &Path) -> Option<BTreeSet<InterfaceName>> {
+    let world = World::read(folder, workspace).ok()?;
+    let (resolve, id) = world.resolved();
+    let mut core = dummy_module(resolve, id, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    let component = world.component_of(&mut core).ok()?;
+    Some(shape::read(&component).ok()?.exports.into_keys().collect())
 }
 
 fn encode(module: &ModuleName, text: &str, wit: &Path, workspace: &Path) -> anyhow::Result<Vec<u8>> {

@@ -9,13 +9,15 @@ use super::installed::{new_host, overrides};
 use super::serve::start_log;
 use super::test::tell_compilations;
 use super::{CallArguments, module_log, output, signals};
-use watertight_control::control::{StartPlan, StartSource};
+use watertight_build::outdated;
+use watertight_control::control::UnpublishedPlan;
 use watertight_control::invoke::{Caller, check, invoke};
 use watertight_control::state::StateFolder;
 use watertight_edge::admin::{CallRequest, CallResponse};
 use watertight_graph::graph::Node;
 use watertight_model::config::{AppConfig, Overrides};
 use watertight_model::ids::ModuleName;
+use watertight_model::problem::Problem;
 use watertight_store::ConcurrentCalls;
 
 pub(super) fn call(arguments: &CallArguments) -> anyhow::Result<()> {
@@ -56,12 +58,14 @@ async fn in_host(arguments: &CallArguments, client: &Client) -> anyhow::Result<B
     Ok(answer.result)
 }
 
-/// Says what this process starts for the call, and on which state.
-fn tell(initial: &StartPlan) {
-    let state = initial.state().path().display();
-    output::say(&format!("no host runs on `{state}`, so this command starts the application: {}", initial.why()));
+/// Says which modules this process runs for the call, and on which state.
+fn tell(plan: &UnpublishedPlan, module: &ModuleName) {
+    let (state, why) = (plan.state().path().display(), plan.why());
+    output::say(&format!(
+        "no host runs on `{state}`, so this command runs `{module}` and what it calls, and publishes nothing: {why}"
+    ));
     let build = |(name, node): (&ModuleName, &Node)| format!("{name} build {}", node.artifact.build());
-    let builds: Vec<String> = initial.graph().modules.iter().map(build).collect();
+    let builds: Vec<String> = plan.graph().modules.iter().map(build).collect();
     output::say(&format!("  {}", builds.join(", ")));
 }
 
@@ -70,21 +74,24 @@ async fn in_process(arguments: &CallArguments, config: AppConfig) -> anyhow::Res
     let state = StateFolder::open(&config.state)?;
     let overrides = Overrides { state: arguments.host.state.clone(), ..overrides() };
     let host = new_host(&config)?;
-    let initial = StartPlan::find(config, arguments.application.app.clone(), &overrides, state, StartSource::Newest)?;
-    // Nothing is compiled, migrated or published for a call that can't be made.
-    check(initial.graph(), &arguments.function, &arguments.arguments)?;
-    let initial = initial.asked_by("call");
-    tell(&initial);
+    let notes = outdated(&config);
+    let plan = UnpublishedPlan::find(config, &overrides, state)?;
+    // Nothing is compiled or migrated for a call that can't be made.
+    check(plan.graph(), &arguments.function, &arguments.arguments)?;
+    let module = &arguments.function.module;
+    let plan = plan.reduce(module)?;
+    let is_needed = |note: &&Problem| note.module.as_ref().is_some_and(|name| plan.graph().modules.contains_key(name));
+    notes.iter().filter(is_needed).for_each(output::note);
+    tell(&plan, module);
     let told = tokio::spawn(tell_compilations(host.engines.clone()));
-    let started = tokio::task::spawn_blocking(move || initial.start(&host)).await;
+    let started = tokio::task::spawn_blocking(move || plan.start(&host)).await;
     told.abort();
-    let control = started??;
-    let generation = control.runtime().current();
+    let part = started??;
     let call = async {
         // No host runs on this state folder, and this process serves no requests.
         let caller = Caller { request: "call".into(), concurrent_calls: ConcurrentCalls::Nothing };
-        let result = invoke(&generation, &arguments.function, &arguments.arguments, caller).await;
-        control.close().await;
+        let result = invoke(&part.generation, &arguments.function, &arguments.arguments, caller).await;
+        part.close().await;
         result
     };
     let words = "the call is finished first, which takes at most its `limits.request`. A second signal aborts it";

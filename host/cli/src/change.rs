@@ -12,11 +12,14 @@ use reqwest::multipart::{Form, Part};
 
 use super::client::{Client, HostArguments};
 use super::fake::NoFakes;
+use super::installed::overrides;
 use super::{Application, NamedApplication, output};
+use watertight_build::{outdated, outdated_file};
 use watertight_component::artifact::{self, MAX_COMPONENT_BYTES};
 use watertight_control::control::ChangeOutcome;
 use watertight_control::state::{PublishedGeneration, Requester};
 use watertight_edge::admin::{CompilationEntry, Compilations, FILES_PART, Generations, RollbackRequest};
+use watertight_model::config;
 use watertight_model::ids::{GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
 
@@ -151,6 +154,9 @@ pub(super) fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyh
 pub(super) fn swap(arguments: &SwapArguments) -> anyhow::Result<()> {
     let SwapArguments { module, file, application, host, change } = arguments;
     let component = read_component(file)?;
+    if let Ok(config) = config::load_manifest(&application.app, &overrides()) {
+        outdated_file(file, &config).iter().for_each(output::note);
+    }
     let client = host.connect_to(&application.app)?;
     let request = client
         .request(Method::POST, &change.path(&format!("/modules/{module}/swap")))
@@ -175,6 +181,7 @@ pub(super) fn apply(arguments: &ApplyArguments) -> anyhow::Result<()> {
     let ApplyArguments { application, host, change, no_fakes } = arguments;
     no_fakes.refuse("apply")?;
     let config = host.load(&application.app)?;
+    outdated(&config).iter().for_each(output::note);
     let client = host.connect(&config.state)?;
     // The host checks the files. This command sends them as they are on the disk now.
     let mut form = Form::new().part(FILES_PART, Part::bytes(serde_json::to_vec(&config.files)?));

@@ -21,6 +21,7 @@ mod manager;
 mod migrations;
 mod module_log;
 mod new;
+mod openapi;
 mod output;
 mod sdk;
 mod serve;
@@ -72,9 +73,18 @@ enum Command {
     Dev(DevArguments),
     /// Check an application and report every problem, without running it.
     Check(CheckArguments),
+    /// List what answers which requests: routes, mounts, and middlewares in front of them.
+    Routes(openapi::RoutesArguments),
+    /// Print the OpenAPI 3.1 document of an application, without running it.
+    #[command(name = "openapi")]
+    OpenApi(openapi::OpenApiArguments),
     /// Draw a graph of the modules and the calls between them.
     Graph(GraphArguments),
     /// Call a function of a module with JSON arguments: in the running host, or in this process if no host runs.
+    ///
+    /// If no host runs on the state folder, this process links the module with the modules that it calls, in the application that `run` would
+    /// start. It opens their databases, applies the migrations that these lack, and makes the call. It publishes no generation, runs no other
+    /// module, and serves no request.
     Call(CallArguments),
     /// Replace a module with another build of it while requests are served.
     Swap(change::SwapArguments),
@@ -210,6 +220,10 @@ struct CheckArguments {
     /// State folder, to compare migrations with its databases. It need not exist.
     #[arg(long, value_name = "FOLDER", env = "WATERTIGHT_STATE")]
     state: Option<PathBuf>,
+    /// Compare with what clients know, and fail if a change breaks an operation for them: a published generation by its number, `current` for
+    /// the last one, or a file that `watertight openapi` has written.
+    #[arg(long, value_name = "GENERATION|FILE")]
+    against: Option<String>,
     /// Also read the environment variables and files that configure modules, as a start does.
     #[arg(long)]
     env: bool,
@@ -351,6 +365,8 @@ fn run(cli: Cli) -> ExitCode {
         Command::Run(arguments) => serve::run(arguments),
         Command::Dev(arguments) => dev::dev(arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Routes(arguments) => openapi::routes(&arguments),
+        Command::OpenApi(arguments) => openapi::openapi(&arguments),
         Command::Graph(arguments) => check::graph(&arguments),
         Command::Call(arguments) => call::call(&arguments),
         Command::Swap(arguments) => change::swap(&arguments),

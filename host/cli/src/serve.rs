@@ -16,6 +16,7 @@ use super::installed::{new_host, overrides};
 use super::listeners::{Sockets, serve_router};
 use super::manager::ServiceManager;
 use super::{Listeners, RunArguments, signals};
+use watertight_build::outdated;
 use watertight_control::application;
 use watertight_control::control::{Control, StartPlan, StartSource};
 use watertight_control::state::{HostInfo, StateFolder};
@@ -25,6 +26,7 @@ use watertight_edge::http::DataListener;
 use watertight_edge::http::server::Listener;
 use watertight_engine::Engines;
 use watertight_model::config::{self, AppConfig, LogFormat, Overrides};
+use watertight_model::problem::Problem;
 use watertight_outbound::reload_certificates;
 use watertight_telemetry::log::{LogControl, parse_log_filter};
 use watertight_telemetry::{LineRateLimit, Recorder, Telemetry};
@@ -59,7 +61,15 @@ pub(super) fn run(arguments: RunArguments) -> anyhow::Result<()> {
         (_, true) => StartSource::Disk,
         _ => StartSource::Newest,
     };
-    let initial = StartPlan::find(config, application.app, &overrides, state, wanted)?;
+    // Sources are looked at beside the check. `--published` takes nothing from the disk.
+    let look = (!published).then(|| config.clone());
+    let look = look.map(|config| std::thread::spawn(move || outdated(&config)));
+    let initial = StartPlan::find(config, application.app, &overrides, state, wanted);
+    for Problem { message, help, module, .. } in look.and_then(|look| look.join().ok()).unwrap_or_default() {
+        let (module, help) = (module.map(tracing::field::display), help.unwrap_or_default());
+        tracing::warn!(target: "change", module, help, "{message}");
+    }
+    let initial = initial?;
     let done = runtime.block_on(serve(initial, token, log, start, signals, handed, |_, _| std::future::pending()));
     // A stopped start may still be compiling. No one waits for it.
     runtime.shutdown_background();

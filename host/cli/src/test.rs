@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use super::installed::{new_host, overrides};
 use super::module_log::BufferedLog;
 use super::{TestArguments, build, output};
-use watertight_build::{Language, Options, folders_in};
+use watertight_build::{Language, Options, folders_in, outdated, outdated_file, stub};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_control::application::{Artifacts, Host, load_components};
 use watertight_engine::{Compilation, Engines};
@@ -33,6 +33,10 @@ const TOLD_AFTER: Duration = Duration::from_millis(400);
 struct Target {
     module: ModuleName,
     artifact: Arc<Artifact>,
+    /// The part of the application that is checked with the component.
+    config: AppConfig,
+    /// The components of that part.
+    artifacts: Artifacts,
 }
 
 /// The test results of one module.
@@ -81,40 +85,38 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
         bail!("`--fake` replaces `{name}`, so there is nothing of it to test");
     }
     let suites = suite::find(&config.workspace)?;
-    if let Subject::Module(name) = &subject {
-        reduce(&mut config, name, &suites, !arguments.no_build)?;
-    } else if !arguments.no_build {
-        build_all(&config, &subject, &suites)?;
-    }
-    let (artifacts, mut problems) = load_components(&config);
-    // A case that needs such a module as it is reports that it has no component.
-    problems.retain(|problem| problem.module.as_ref().is_none_or(|module| !is_faked_by(&suites, module)));
+    let is_to_build = !arguments.no_build;
     let targets = match &subject {
-        Subject::Module(name) => match artifacts.get(name) {
-            Some(artifact) => vec![Target { module: name.clone(), artifact: artifact.clone() }],
-            None => return Err(Problems::from(problems).into()),
-        },
-        Subject::Build { file, .. } => {
-            vec![other_build(file, arguments.module.as_ref(), &config, &artifacts, &suites, &mut problems)?]
+        Subject::Module(name) => {
+            reduce(&mut config, name, &suites, is_to_build)?;
+            let artifacts = load_needed(&config, &suites)?;
+            let artifact = artifacts.get(name).with_context(|| format!("`{name}` has no component"))?.clone();
+            vec![Target { module: name.clone(), artifact, config: config.clone(), artifacts }]
         }
-        Subject::All => artifacts
-            .iter()
-            .filter(|(module, _)| !fakes.contains_key(*module))
-            .map(|(module, artifact)| Target { module: module.clone(), artifact: artifact.clone() })
-            .collect(),
+        Subject::Build { file, folder } => {
+            vec![other_build(file, folder.as_deref(), arguments.module.as_ref(), &config, &suites, is_to_build)?]
+        }
+        Subject::All => all(&config, &fakes, &suites, is_to_build)?,
     };
-    Problems::ok_or_problems(problems, ())?;
-    for note in unanswered(&suites, &artifacts) {
+    if arguments.no_build {
+        let notes: BTreeMap<_, _> = targets
+            .iter()
+            .flat_map(|target| outdated(&target.config))
+            .map(|note| (note.message.clone(), note))
+            .collect();
+        notes.values().for_each(output::note);
+    }
+    for note in unanswered(&suites, targets.iter().flat_map(|target| &target.artifacts)) {
         output::warn(&note);
     }
     let log = BufferedLog::start(config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut reports = Vec::new();
     for target in targets {
-        let host = new_host(&config)?;
+        let host = new_host(&target.config)?;
         // Standard output has JSON then, and whoever parses it needs no lines about progress.
         let told = (!arguments.json).then(|| runtime.spawn(tell_compilations(host.engines.clone())));
-        let run = run_suites(&target, &config, &artifacts, &suites, &fakes, host, &log);
+        let run = run_suites(target, &suites, &fakes, host, &log);
         let report = runtime.block_on(run);
         told.inspect(JoinHandle::abort);
         reports.push(report?);
@@ -210,13 +212,60 @@ fn reduce(config: &mut AppConfig, name: &ModuleName, suites: &[Suite], is_to_bui
     Ok(())
 }
 
-/// Builds all modules of the application, and the tested folder if it is another build beside the manifest.
-fn build_all(config: &AppConfig, subject: &Subject, suites: &[Suite]) -> anyhow::Result<()> {
-    let mut folders = present_folders(&config.modules, suites);
-    if let Subject::Build { folder, .. } = subject {
-        folders.extend(folder.clone());
+/// Returns the modules that a suite concerns, each with the part of the application that its suites need. With `is_to_build`, builds these
+/// parts first. A module whose exports are unknown before it is built counts as one that a suite concerns.
+fn all(
+    config: &AppConfig,
+    fakes: &BTreeMap<ModuleName, Fake>,
+    suites: &[Suite],
+    is_to_build: bool,
+) -> anyhow::Result<Vec<Target>> {
+    let (mut parts, mut needed) = (Vec::new(), BTreeSet::new());
+    for (name, module) in config.modules.iter().filter(|(name, _)| !fakes.contains_key(*name)) {
+        let exports = exports(module, config, is_to_build);
+        let concerns = |suite: &&Suite| exports.as_ref().is_none_or(|exports| suite.concerns(name, exports.iter()));
+        let concerned: Vec<_> = suites.iter().filter(concerns).collect();
+        if concerned.is_empty() && exports.is_some() {
+            output::say(&format!("{name}: no suite concerns it"));
+            continue;
+        }
+        let mut part = config.clone();
+        needed.extend(suite::reduce(&mut part, name, concerned));
+        parts.push((name, part));
     }
-    build_folders(config, &folders)
+    if is_to_build {
+        let modules = config.modules.iter().filter(|(name, _)| needed.contains(*name));
+        build_folders(config, &present_folders(modules, suites))?;
+    }
+    let (mut targets, mut problems) = (Vec::new(), Vec::new());
+    for (name, config) in parts {
+        match load_needed(&config, suites) {
+            Ok(artifacts) => {
+                let Some(artifact) = artifacts.get(name).cloned() else { continue };
+                targets.push(Target { module: name.clone(), artifact, config, artifacts });
+            }
+            Err(found) => {
+                let new: Vec<_> = found.into_vec().into_iter().filter(|one| !problems.contains(one)).collect();
+                problems.extend(new);
+            }
+        }
+    }
+    Ok(Problems::ok_or_problems(problems, targets)?)
+}
+
+/// Returns what the component of a module exports: with `is_to_build`, what its sources say, and else what the component on the disk says.
+/// `None` if that can't be read.
+fn exports(module: &ModuleConfig, config: &AppConfig, is_to_build: bool) -> Option<BTreeSet<InterfaceName>> {
+    let in_sources = || stub::exports(&build::folder(module)?, &config.workspace);
+    let in_component = || Some(load(module.component.value.file()).ok()?.shape.exports.into_keys().collect());
+    if is_to_build { in_sources().or_else(in_component) } else { in_component().or_else(in_sources) }
+}
+
+/// Reads the components of an application. A module that suites fake may have none: a case that needs it as it is reports that.
+fn load_needed(config: &AppConfig, suites: &[Suite]) -> Result<Artifacts, Problems> {
+    let (artifacts, mut problems) = load_components(config);
+    problems.retain(|problem| problem.module.as_ref().is_none_or(|module| !is_faked_by(suites, module)));
+    Problems::ok_or_problems(problems, artifacts)
 }
 
 /// Returns the folders of modules. A module that suites fake may have none yet.
@@ -237,9 +286,12 @@ fn build_folders(config: &AppConfig, folders: &[PathBuf]) -> anyhow::Result<()> 
 }
 
 /// Returns a note for each suite of an interface that modules export only in other versions.
-fn unanswered(suites: &[Suite], artifacts: &Artifacts) -> Vec<String> {
+fn unanswered<'a>(
+    suites: &[Suite],
+    artifacts: impl IntoIterator<Item = (&'a ModuleName, &'a Arc<Artifact>)>,
+) -> Vec<String> {
     let exports: BTreeSet<&InterfaceName> =
-        artifacts.values().flat_map(|artifact| artifact.shape.exports.keys()).collect();
+        artifacts.into_iter().flat_map(|(_, artifact)| artifact.shape.exports.keys()).collect();
     let note = |suite: &Suite| {
         let interface = Some(&suite.interface).filter(|name| !name.is_world())?;
         let versions: Vec<String> = exports
@@ -261,48 +313,82 @@ fn is_faked_by(suites: &[Suite], module: &ModuleName) -> bool {
     suites.iter().flat_map(|suite| &suite.cases).any(|case| case.fakes.contains_key(module))
 }
 
-/// Reads another build of a module. It stands for the module `wanted`, or for the one that its exports tell.
+/// Reads another build of a module. It stands for the module `wanted`, or for the one that its exports tell. With `is_to_build`, builds its
+/// `folder` first, and of the modules that it may call those that a suite needs.
+///
+/// The component is checked with the whole application, so that callers which it no longer fits are told. If the component of another module
+/// is missing or older than its sources, only what the suites need is checked.
 fn other_build(
     file: &Path,
+    folder: Option<&Path>,
     wanted: Option<&ModuleName>,
     config: &AppConfig,
-    artifacts: &Artifacts,
     suites: &[Suite],
-    problems: &mut Vec<Problem>,
+    is_to_build: bool,
 ) -> anyhow::Result<Target> {
+    if is_to_build {
+        build_folders(config, folder.map(Path::to_owned).as_slice())?;
+    } else {
+        outdated_file(file, config).iter().for_each(output::note);
+    }
     let artifact = load(file)?;
     let module = match wanted {
-        Some(module) => Some(module),
-        None => module_for(&artifact, artifacts, suites)?,
+        Some(module) => Some(module.clone()),
+        None => module_for(&artifact, config, suites, is_to_build)?,
     };
     let module = module.with_context(|| {
         let file = file.display();
         format!("no module of `{}` exports the same contracts as {file}; name a module with `--as`", config.name)
     })?;
+    let concerned = suites.iter().filter(|suite| suite.concerns(&module, artifact.shape.exports.keys()));
+    let mut part = config.clone();
     // The manifest's own component of this module is not tested, so its problems do not count.
-    problems.retain(|problem| problem.module.as_ref() != Some(module));
-    Ok(Target { module: module.clone(), artifact: Arc::new(artifact) })
+    let place = part.modules.get_mut(&module).with_context(|| format!("there is no module `{module}`"))?;
+    place.component.value = ComponentSource::File(file.to_owned());
+    let whole = part.clone();
+    let real = suite::reduce(&mut part, &module, concerned);
+    if is_to_build {
+        let others = config.modules.iter().filter(|(other, _)| **other != module && real.contains(*other));
+        build_folders(config, &present_folders(others, suites))?;
+    }
+    let artifact = Arc::new(artifact);
+    let unknown: BTreeSet<_> = outdated(&whole).into_iter().filter_map(|note| note.module).collect();
+    if let Ok(artifacts) = load_needed(&whole, suites)
+        && unknown.is_empty()
+    {
+        return Ok(Target { module, artifact, config: whole, artifacts });
+    }
+    let artifacts = load_needed(&part, suites)?;
+    output::warn(&format!(
+        "components of other modules are missing or older than their sources; whether callers of `{module}` still fit, `watertight check` says \
+         after a build"
+    ));
+    Ok(Target { module, artifact, config: part, artifacts })
 }
 
 /// Returns the module that a component can stand for: the only one that exports the same contracts. Returns `None` if no module does.
-fn module_for<'a>(
+fn module_for(
     artifact: &Artifact,
-    artifacts: &'a Artifacts,
+    config: &AppConfig,
     suites: &[Suite],
-) -> anyhow::Result<Option<&'a ModuleName>> {
-    let exports = |artifact: &Artifact, interface: &InterfaceName| {
-        artifact.shape.exports.keys().any(|name| name.can_serve(interface))
+    is_to_build: bool,
+) -> anyhow::Result<Option<ModuleName>> {
+    let own: BTreeSet<InterfaceName> = artifact.shape.exports.keys().cloned().collect();
+    let can_serve = |exports: &BTreeSet<InterfaceName>, interface: &InterfaceName| {
+        exports.iter().any(|name| name.can_serve(interface))
     };
     let contracts: Vec<_> =
-        suites.iter().map(|s| &s.interface).filter(|name| !name.is_world() && exports(artifact, name)).collect();
-    let fits = |other: &Artifact| match contracts.as_slice() {
-        [] => artifact.shape.exports.keys().all(|name| exports(other, name)),
-        contracts => contracts.iter().all(|name| exports(other, name)),
+        suites.iter().map(|s| &s.interface).filter(|name| !name.is_world() && can_serve(&own, name)).collect();
+    let fits = |other: &BTreeSet<InterfaceName>| match contracts.as_slice() {
+        [] => other.iter().all(|name| can_serve(&own, name)),
+        contracts => contracts.iter().all(|name| can_serve(other, name)),
     };
-    let places: Vec<_> = artifacts.iter().filter(|(_, other)| fits(other)).map(|(name, _)| name).collect();
+    let modules = config.modules.iter();
+    let others = modules.filter_map(|(name, module)| Some((name, exports(module, config, is_to_build)?)));
+    let places: Vec<_> = others.filter(|(_, other)| fits(other)).map(|(name, _)| name).collect();
     match places.as_slice() {
         [] => Ok(None),
-        [module] => Ok(Some(module)),
+        [module] => Ok(Some((*module).clone())),
         several => {
             let names: Vec<_> = several.iter().map(ToString::to_string).collect();
             bail!("the component could stand for several modules: {}; name one with `--as`", names.join(", "))
@@ -311,17 +397,15 @@ fn module_for<'a>(
 }
 
 async fn run_suites(
-    target: &Target,
-    config: &AppConfig,
-    artifacts: &Artifacts,
+    target: Target,
     suites: &[Suite],
     fakes: &BTreeMap<ModuleName, Fake>,
     host: Host,
     log: &BufferedLog,
 ) -> anyhow::Result<ModuleReport> {
-    let Target { module, artifact } = target;
+    let Target { module, artifact, mut config, mut artifacts } = target;
     let exports = &artifact.shape.exports;
-    let suites: Vec<_> = suites.iter().filter(|suite| suite.concerns(module, exports.keys())).collect();
+    let suites: Vec<_> = suites.iter().filter(|suite| suite.concerns(&module, exports.keys())).collect();
     let tested = |export: &InterfaceName| suites.iter().any(|suite| export.can_serve(&suite.interface));
     // `resume` is no contract of the workspace: the host calls it, and suites test it with a step `restart`.
     let resume: InterfaceName = RESUME.parse().expect("the host's own interface is well named");
@@ -348,12 +432,10 @@ async fn run_suites(
     if suites.is_empty() {
         return Ok(report);
     }
-    let mut config = config.clone();
-    let place = config.modules.get_mut(module).with_context(|| format!("there is no module `{module}`"))?;
+    let place = config.modules.get_mut(&module).with_context(|| format!("there is no module `{module}`"))?;
     place.component.value = ComponentSource::File(artifact.path.clone());
-    let mut artifacts = artifacts.clone();
     artifacts.insert(module.clone(), artifact.clone());
-    let subject = ModuleUnderTest::new(config, artifacts, module, fakes.clone(), host)?;
+    let subject = ModuleUnderTest::new(config, artifacts, &module, fakes.clone(), host)?;
     for suite in suites {
         let shown = suite.file.file_name().unwrap_or_default().to_string_lossy();
         output::say(&format!("  {} ({shown})", suite.subject()));

@@ -1,10 +1,11 @@
-//! Finds the callee of a fused call that failed between two modules. A fused call is a call from one module to another of the same
-//! compartment.
+//! Finds the imported function that a module was calling when a call failed at its boundary: a value that could not be copied has no place of its
+//! own.
 //!
-//! Wasmtime generates the adapters between modules, and they have no names. So the callee is found from the caller's code: from the call
-//! instruction at which the caller's function stopped.
+//! Wasmtime generates the adapters between the modules of a compartment, and they have no names; neither have the host's functions on a stack.
+//! So the function is found from the caller's code: from the call instruction at which the caller's function stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
@@ -12,16 +13,32 @@ use wasmparser::{FunctionBody, Operator, Parser, Payload, TypeRef};
 use watertight_graph::graph::{AppGraph, Compartment, EdgeKind};
 use watertight_model::ids::{InterfaceName, ModuleName};
 
-/// The fused calls of one module: those to other modules of its compartment.
+/// The number of positions whose calls are kept. Reading the code of a large module takes milliseconds.
+const MAX_KEPT: usize = 256;
+
+/// The imports of one module. A fused call is a call from one module to another of the same compartment.
 pub struct FusedCalls {
     /// The module's component.
     component: Bytes,
     /// The module that serves each fused import.
     callees: BTreeMap<InterfaceName, ModuleName>,
+    /// The calls at the positions that were asked for.
+    kept: Mutex<BTreeMap<CodePosition, Option<ImportedCall>>>,
+}
+
+/// A call of an imported function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedCall {
+    /// The interface and the name of the function, or only its name if it is in no interface.
+    pub function: String,
+    /// The module of the same compartment that serves the function. `None` if the host or another compartment does.
+    pub callee: Option<ModuleName>,
+    /// Whether the call hands over the result of the module's own function `function`, as an `async func` does.
+    pub returns: bool,
 }
 
 /// The position at which a function of a module stopped.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CodePosition {
     /// The function's index in its core module.
     pub function: u32,
@@ -30,30 +47,40 @@ pub struct CodePosition {
 }
 
 impl FusedCalls {
-    /// Lists the fused calls of each module of a compartment, in the order of its modules.
+    /// Lists the imports of each module of a compartment, in the order of its modules.
     pub fn of(graph: &AppGraph, compartment: &Compartment) -> Vec<Self> {
         let of = |module: &ModuleName| {
             let node = &graph.modules[module];
             let fused = node.calls.iter().filter(|(_, to)| graph.edge(module, &to.module) == EdgeKind::Fused);
             let callees = fused.map(|(import, to)| (import.clone(), to.module.clone())).collect();
-            Self { component: node.artifact.bytes.clone(), callees }
+            Self { component: node.artifact.bytes.clone(), callees, kept: Mutex::default() }
         };
         compartment.modules.iter().map(of).collect()
     }
 
-    /// Returns the modules that the functions at the positions `stops` may have been calling. `stops` lists the innermost function first.
-    /// The result is one module if the call instruction is found.
-    pub fn callees(&self, stops: impl Iterator<Item = CodePosition>) -> Vec<ModuleName> {
-        let all: BTreeSet<&ModuleName> = self.callees.values().collect();
-        if all.len() > 1
-            && let Some(callee) = stops.into_iter().find_map(|stop| self.called_at(stop))
-        {
-            return vec![callee.clone()];
-        }
-        all.into_iter().cloned().collect()
+    /// Returns the modules that serve the fused calls of the module.
+    pub fn callees(&self) -> Vec<ModuleName> {
+        self.callees.values().collect::<BTreeSet<_>>().into_iter().cloned().collect()
     }
 
-    fn called_at(&self, stop: CodePosition) -> Option<&ModuleName> {
+    /// Returns the call of an imported function at one of the positions `stops`, which list the innermost function first. `None` if no such call
+    /// instruction is found.
+    pub fn call(&self, stops: impl Iterator<Item = CodePosition>) -> Option<ImportedCall> {
+        stops.into_iter().find_map(|stop| {
+            let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(known) = kept().get(&stop) {
+                return known.clone();
+            }
+            let call = self.call_at(stop);
+            let mut kept = kept();
+            if kept.len() < MAX_KEPT {
+                kept.insert(stop, call.clone());
+            }
+            call
+        })
+    }
+
+    fn call_at(&self, stop: CodePosition) -> Option<ImportedCall> {
         let mut imports: Vec<(String, String)> = Vec::new();
         let mut body = 0;
         for payload in Parser::new(0).parse_all(&self.component) {
@@ -71,9 +98,9 @@ impl FusedCalls {
                     if imports.len() + body == stop.function as usize
                         && let Some(index) = called(&function, stop.offset)
                         && let Some((import, name)) = imports.get(index)
-                        && let Some(callee) = self.serves(import, name)
+                        && let Some(call) = self.imported(import, name)
                     {
-                        return Some(callee);
+                        return Some(call);
                     }
                     body += 1;
                 }
@@ -83,13 +110,28 @@ impl FusedCalls {
         None
     }
 
-    /// Returns the module that serves the function `name` of the core import `import`: an interface name, or `cm32p2|a:b/c@1`, the form of
-    /// newer toolchains. For a function outside of interfaces, `import` is `$root` or `cm32p2`.
-    fn serves(&self, import: &str, name: &str) -> Option<&ModuleName> {
-        let name = match import {
-            "$root" | "cm32p2" => name.strip_prefix("[async-lower]").unwrap_or(name),
-            _ => import.split_once('|').map_or(import, |(_, name)| name),
+    /// Describes the function `name` of the core import `import`: an interface name, or `cm32p2|a:b/c@1`, the form of newer toolchains. For a
+    /// function outside of interfaces, `import` is `$root` or `cm32p2`. `None` if the import is not one of the component model.
+    fn imported(&self, import: &str, name: &str) -> Option<ImportedCall> {
+        let own = import.strip_prefix("[export]");
+        let (import, returns) = (own.unwrap_or(import), own.is_some() && name.starts_with("[task-return]"));
+        let name = ["[async-lower]", "[task-return]"].iter().find_map(|mark| name.strip_prefix(mark)).unwrap_or(name);
+        let (interface, function) = match import {
+            "$root" | "cm32p2" => (name, name.to_owned()),
+            _ => {
+                let interface = import.split_once('|').map_or(import, |(_, interface)| interface);
+                if !interface.contains(['/', ':']) {
+                    return None;
+                }
+                (interface, format!("{interface}.{name}"))
+            }
         };
+        let callee = if own.is_some() { None } else { self.serves(interface) };
+        Some(ImportedCall { function, callee: callee.cloned(), returns })
+    }
+
+    /// Returns the module that serves the interface `name`, which may have only the leading numbers of its version.
+    fn serves(&self, name: &str) -> Option<&ModuleName> {
         let series = |interface: &InterfaceName| {
             let (unversioned, version) = (interface.unversioned(), interface.version().unwrap_or_default());
             name.strip_prefix(unversioned).is_some_and(|rest| match rest.strip_prefix('@') {

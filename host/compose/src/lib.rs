@@ -5,7 +5,7 @@ mod fused;
 mod identity;
 
 pub use compose::{BridgedImport, Composition, compose};
-pub use fused::{CodePosition, FusedCalls};
+pub use fused::{CodePosition, FusedCalls, ImportedCall};
 pub use identity::identity;
 
 /// The index of a module in its compartment. It identifies the caller of a capability.

@@ -4,6 +4,7 @@
 
 mod databases;
 mod migrations;
+mod part;
 mod unsupported;
 mod trial;
 
@@ -33,6 +34,8 @@ use watertight_telemetry::Telemetry;
 
 pub use databases::Databases;
 pub use migrations::ModuleMigrations;
+pub(crate) use migrations::retain_pending;
+pub use part::{needed, retain_modules};
 
 /// An application that passed all checks: it is complete, acyclic, type-checked, granted and routed.
 #[derive(Debug)]

@@ -9,6 +9,7 @@
 mod backup;
 mod disk;
 mod make;
+mod part;
 mod queue;
 mod refuse;
 mod start;
@@ -41,8 +42,9 @@ use watertight_telemetry::table::ChangeResult;
 
 pub use backup::back_up_stopped;
 use disk::DiskReader;
+pub use part::{UnpublishedPart, UnpublishedPlan};
 use queue::{Interruption, OperationKind, Queue, RollbackCount};
-pub use start::{StartPlan, StartSource, find_application_on_start};
+pub use start::{StartPlan, StartSource, find_application_on_start, find_published_application};
 pub use watertight_engine::Compilation;
 
 /// The application that runs on a host, and the operations that change it.

@@ -26,6 +26,7 @@ use tokio::sync::Semaphore;
 
 use crate::http::answer::HostProblem;
 use crate::http::details::Failure;
+use crate::http::document;
 use crate::http::server::Connection;
 use watertight_control::application::ModuleMigrations;
 use watertight_control::control::Control;
@@ -125,6 +126,7 @@ impl AdminApi {
         let closed = Router::new()
             .route("/modules", get(modules))
             .route("/graph", get(graph))
+            .route("/openapi.json", get(openapi))
             .route("/migrations", get(migrations))
             .route("/call", post(call))
             .route("/backup", post(operations::backup))
@@ -224,6 +226,10 @@ async fn modules(State(admin): State<Arc<AdminApi>>) -> Response {
 async fn graph(State(admin): State<Arc<AdminApi>>) -> Response {
     let generation = admin.control.runtime().current();
     Json(generation.routes.add_to(GraphView::new(&generation.graph))).into_response()
+}
+
+async fn openapi(State(admin): State<Arc<AdminApi>>) -> Response {
+    document::answer(&admin.control.runtime().current())
 }
 
 async fn migrations(State(admin): State<Arc<AdminApi>>) -> Result<Response, Failure> {

@@ -7,9 +7,12 @@
 pub mod access;
 pub mod answer;
 mod call;
+mod client;
 mod compression;
 pub mod details;
+pub mod document;
 mod door;
+mod forwarded;
 pub mod head;
 pub mod media;
 mod context;
@@ -95,15 +98,16 @@ impl From<Response<Body>> for Answer {
     }
 }
 
-/// Whether a mount takes a request, whose normalized path is `path`.
-fn is_mounted<B>(generation: &Generation, request: &Request<B>, path: &str) -> bool {
-    matches!(generation.routes.find(request.method(), path), RouteMatch::Mount(..))
+/// Whether a mount takes a request for `host`, whose normalized path is `path`.
+fn is_mounted<B>(generation: &Generation, request: &Request<B>, host: Option<&str>, path: &str) -> bool {
+    matches!(generation.routes.find(host, request.method(), path), RouteMatch::Mount(..))
 }
 
-/// Whether a route or a mount has the path of a request, whatever the method.
-fn is_routed<B>(generation: &Generation, request: &Request<B>) -> bool {
+/// Whether a route or a mount has the path of a request for `host`, whatever the method.
+fn is_routed<B>(generation: &Generation, request: &Request<B>, host: Option<&str>) -> bool {
     let path = head::normalize_path(request.uri().path());
-    !matches!(generation.routes.find(request.method(), &path), RouteMatch::Nothing)
+    let found = generation.routes.find(host, request.method(), &path);
+    !matches!(found, RouteMatch::Nothing | RouteMatch::Misdirected)
 }
 
 fn no_content() -> Response<Body> {
@@ -162,17 +166,18 @@ impl DataListener {
         let connection = request.body().connection().clone();
         let mut found = None;
         let door = generation.routes.door();
-        let checked = head::check_for(&request, |path| is_mounted(&generation, &request, path));
+        let host = context.origin.host();
+        let checked = head::check_for(&request, |path| is_mounted(&generation, &request, host, path));
         let cross_origin = door
             .has_cors()
-            .then(|| CrossOrigin::of(door, &request, &head::normalize_path(request.uri().path())))
+            .then(|| CrossOrigin::of(door, host, &request, &head::normalize_path(request.uri().path())))
             .flatten();
         let accepts = (door.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING))
             .then(|| request.headers().clone());
         let is_preflight = cross_origin.as_ref().is_some_and(CrossOrigin::is_preflight);
         let answered = match checked {
             // A preflight costs no module anything. What answers the path doesn't matter, only that something does.
-            Ok(()) if is_preflight && is_routed(&generation, &request) => Ok(no_content().into()),
+            Ok(()) if is_preflight && is_routed(&generation, &request, host) => Ok(no_content().into()),
             Ok(()) => {
                 let answer = self.answer(request, &context.origin, &generation, on, &mut found);
                 panics::catch_panic(answer).await.unwrap_or_else(|panic| {
@@ -182,7 +187,7 @@ impl DataListener {
             }
             Err(failure) => Err(failure),
         };
-        let answer = answered.unwrap_or_else(|failure| failure.into_response_for(&context.origin.id).into());
+        let answer = answered.unwrap_or_else(|failure| door::problem(door, failure, &context.origin.id).into());
         let Answer { mut response, is_stream } = answer;
         match cross_origin {
             Some(rules) if is_preflight && response.status() == StatusCode::NO_CONTENT => {
@@ -199,7 +204,7 @@ impl DataListener {
             response = compression::compress(&headers, response).await;
         }
         if let Some(None) = held {
-            response = Failure::from(HostProblem::Overloaded).into_response_for(&context.origin.id);
+            response = door::problem(door, HostProblem::Overloaded.into(), &context.origin.id);
         }
         CountedResponse { response: context.finish(response, &generation, found), held: held.flatten() }
     }
@@ -232,14 +237,14 @@ impl DataListener {
             return self.dispatch(head, body, origin, generation, entry, found).await;
         }
         let plain = head::normalize_path(head.uri.path());
-        let Some(first) = generation.routes.middleware(0, &plain) else {
+        let Some(first) = generation.routes.middleware(0, origin.host(), &plain) else {
             drop(plain);
             return self.dispatch(head, body, origin, generation, entry, found).await;
         };
-        *found = match generation.routes.find(&head.method, &plain) {
+        *found = match generation.routes.find(origin.host(), &head.method, &plain) {
             RouteMatch::Route(index, ..) => Some(Answerer::Route(index)),
             RouteMatch::Mount(place, _) => Some(Answerer::Mount(place)),
-            RouteMatch::OtherMethods(_) | RouteMatch::Nothing => None,
+            RouteMatch::Document | RouteMatch::OtherMethods(_) | RouteMatch::Nothing | RouteMatch::Misdirected => None,
         };
         drop(plain);
         let connection = body.connection().clone();
@@ -271,7 +276,7 @@ impl DataListener {
     ) -> Result<Answer, Failure> {
         let connection = body.connection().clone();
         let plain = head::normalize_path(head.uri.path());
-        let (index, route, path) = match generation.routes.find(&head.method, &plain) {
+        let (index, route, path) = match generation.routes.find(origin.host(), &head.method, &plain) {
             RouteMatch::Route(index, route, path) => (index, route, path),
             RouteMatch::Mount(place, mount) => {
                 drop(plain);
@@ -283,6 +288,7 @@ impl DataListener {
                 // Boxed, so that requests to routes don't carry the state of a handler's exchange.
                 return Box::pin(mounted.answer(origin, permit)).await;
             }
+            RouteMatch::Document => return Ok(document::answer(generation).into()),
             RouteMatch::OtherMethods(allow) if head.method == Method::OPTIONS => {
                 let mut response = no_content();
                 response.headers_mut().insert(header::ALLOW, allow);
@@ -293,9 +299,11 @@ impl DataListener {
                 return Err(Failure::from(HostProblem::MethodNotAllowed).with_header(header::ALLOW, allow));
             }
             RouteMatch::Nothing => return Err(HostProblem::NoSuchPath.into()),
+            RouteMatch::Misdirected => return Err(HostProblem::Misdirected.into()),
         };
         *found = Some(Answerer::Route(index));
         panic_point("http::answer");
+        answer::check(route, &head)?;
         let target = generation.route_target(index);
         let deadline = origin.arrival + generation.time(target);
         let is_upload = route.body.is_upload();
@@ -314,11 +322,13 @@ impl DataListener {
         let mut decode = || parameters::decode(route, &path, &head, body.as_mut());
         let values = if list_bytes > LONG_LIST { tokio::task::block_in_place(decode)? } else { decode()? };
         drop(body);
+        let asked = answer::Asked::new(route, &head, &values);
         let line = RequestInfo {
             method: route.method.as_str(),
-            route: route.path.clone(),
+            route: route.label.clone(),
             uri: origin.uri.clone(),
             generation: generation.number,
+            client: origin.client.clone(),
         };
         let notes = RequestNotes::new(line);
         let call_context =
@@ -328,7 +338,7 @@ impl DataListener {
             call::detached(generation.clone(), target, values, call_context, (permit, list_room)).await;
         let limit = generation.result_limit(target);
         let write = |result: Option<Val>| {
-            answer::from_result(route, result.as_ref(), limit).unwrap_or_else(|error| {
+            answer::from_result(route, result.as_ref(), limit, &asked).unwrap_or_else(|error| {
                 generation.report_unencodable_result(target, &error, &origin.id, &origin.trace);
                 Err(HostProblem::ModuleFailed.into())
             })

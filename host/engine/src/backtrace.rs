@@ -48,6 +48,11 @@ impl<'a> Backtrace<'a> {
         self.0.iter().filter_map(module).find(is_known)
     }
 
+    /// Whether no guest function was running.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Returns whether the innermost frame is an adapter between two modules of the compartment.
     pub fn is_between_modules(&self) -> bool {
         self.0.first().is_some_and(is_adapter)

@@ -3,18 +3,21 @@
 //! A plan is a pure value. Making a plan runs nothing, so an operator can read it before a change, and tests can compare
 //! it.
 
+mod clients;
+mod door;
+mod text;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::graph::{AppGraph, Compartment, Node};
 use watertight_component::artifact::BuildInfo;
 use watertight_model::config::capability::Settings;
-use watertight_model::config::{
-    AppConfig, CorsRules, MiddlewareConfig, MountConfig, RouteConfig, SecretSource, ValueSource, Values,
-};
+use watertight_model::config::{AppConfig, SecretSource, ValueSource, Values};
 use watertight_model::ids::{CapabilityName, CompartmentName, ModuleName};
+
+pub use clients::{ClientChange, ClientChanges, MAX_CLIENT_CHANGES};
 
 /// One of the two applications that a plan compares. It was checked, but need not run.
 #[derive(Debug, Clone, Copy)]
@@ -34,17 +37,20 @@ pub struct Plan {
     pub modules: Vec<ModuleChange>,
     /// Changed compartments, sorted by name.
     pub compartments: Vec<CompartmentChange>,
-    /// Changed routes, sorted by path and method.
+    /// Changed routes, sorted by path, method and host.
     pub routes: Vec<RouteChange>,
-    /// Changed mounts, sorted by path.
+    /// Changed mounts, sorted by path and host.
     #[serde(default)]
     pub mounts: Vec<MountChange>,
-    /// Changed middlewares, sorted by path and module.
+    /// Changed middlewares, sorted by path, host and module.
     #[serde(default)]
     pub middlewares: Vec<MiddlewareChange>,
-    /// Changed parts of what the door says to browsers: `cors PATH`, and keys of `[http]` that belong to the generation.
+    /// Changed parts of what the door says to browsers: `cors HOST/PATH`, and keys of `[http]` that belong to the generation.
     #[serde(default)]
     pub door: Vec<DoorChange>,
+    /// What the change means to clients. Empty if nobody has compared the documents of the applications: [`Plan::new`] does not.
+    #[serde(default)]
+    pub clients: ClientChanges,
     /// Changed keys of the manifest that take effect at the next start of the host.
     pub restart: Vec<String>,
 }
@@ -72,7 +78,7 @@ pub struct ModuleChange {
     pub from: Option<BuildInfo>,
     /// The new build. It equals `from` if only grants or configuration change. `None` if the module is removed.
     pub to: Option<BuildInfo>,
-    /// The names of the migrations that the new build has and the running one lacks.
+    /// The names of the migrations that the new build has and the running one lacks. The host's plans leave out those that were applied.
     pub migrations: Vec<String>,
     /// Grants of the module that the manifest adds or removes: capabilities, and modules that it may call.
     #[serde(default)]
@@ -124,6 +130,9 @@ pub struct SettingChange {
 pub struct RouteChange {
     /// The route's HTTP method.
     pub method: String,
+    /// The name of the host that the route answers. `None` means every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The template of the route's path.
     pub path: String,
     /// Whether the route is added, removed or changed.
@@ -135,6 +144,9 @@ pub struct RouteChange {
 /// A mount that a change of the application adds, removes or changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountChange {
+    /// The name of the host that the mount answers. `None` means every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The path that the mount takes, together with every path below it.
     pub path: String,
     /// Whether the mount is added, removed or changed.
@@ -146,6 +158,9 @@ pub struct MountChange {
 /// A middleware that a change of the application adds, removes or moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MiddlewareChange {
+    /// The name of the host whose requests the middleware gets. `None` means every host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
     /// The path below which the middleware gets all requests.
     pub path: String,
     /// The module.
@@ -169,17 +184,18 @@ impl Plan {
         Self {
             modules: modules(old, new),
             compartments: compartments(old, new),
-            routes: routes(old.config, new.config),
-            mounts: mounts(old.config, new.config),
-            middlewares: middlewares(old.config, new.config),
-            door: door(old.config, new.config),
+            routes: door::routes(old.config, new.config),
+            mounts: door::mounts(old.config, new.config),
+            middlewares: door::middlewares(old.config, new.config),
+            door: door::door(old.config, new.config),
+            clients: ClientChanges::default(),
             restart: restart_keys(old.config, new.config),
         }
     }
 
-    /// Whether the two applications are equal.
+    /// Whether the two applications are equal. What clients notice follows from the rest.
     pub fn is_empty(&self) -> bool {
-        let Self { modules, compartments, routes, mounts, middlewares, door, restart } = self;
+        let Self { modules, compartments, routes, mounts, middlewares, door, clients: _, restart } = self;
         let has_routes = !(routes.is_empty() && mounts.is_empty() && middlewares.is_empty() && door.is_empty());
         modules.is_empty() && compartments.is_empty() && !has_routes && restart.is_empty()
     }
@@ -316,97 +332,6 @@ fn settings(from: &Compartment, to: &Compartment) -> Vec<SettingChange> {
     differing.map(|((key, from), (_, to))| SettingChange { key: key.to_owned(), from, to }).collect()
 }
 
-fn routes(old: &AppConfig, new: &AppConfig) -> Vec<RouteChange> {
-    let by_key = |config: &AppConfig| -> BTreeMap<(String, String), RouteConfig> {
-        let key = |route: &RouteConfig| (route.path.value.to_string(), route.method.as_str().to_owned());
-        config.routes.iter().map(|route| (key(route), route.clone())).collect()
-    };
-    let (from, to) = (by_key(old), by_key(new));
-    let found = pairs(&from, &to).into_iter().filter_map(|((path, method), from, to)| {
-        let change = change(from, to, same_route)?;
-        let call = to.or(from)?.call.value.to_string();
-        Some(RouteChange { method: method.clone(), path: path.clone(), change, call })
-    });
-    found.collect()
-}
-
-/// Whether two routes of the same path and method are equal, apart from their file and line.
-fn same_route(old: &RouteConfig, new: &RouteConfig) -> bool {
-    essence(old) == essence(new)
-}
-
-/// Returns what decides how a route answers: all of its fields, without its file and the lines of its values.
-fn essence(route: &RouteConfig) -> impl PartialEq + use<'_> {
-    // Taken apart by name, so that a new field can't be forgotten.
-    let RouteConfig { file: _, line: _, method, path, call, body, bindings, status, errors, unknown_input, json } =
-        route;
-    let bindings: Vec<_> = bindings.iter().map(|(name, bound)| (name.clone(), bound.value.clone())).collect();
-    let errors: Vec<_> = errors.iter().map(|(case, status)| (case.clone(), status.value)).collect();
-    let body = body.as_ref().map(|body| body.value.clone());
-    (*method, path.value.as_str(), &call.value, body, bindings, *status, errors, *unknown_input, *json)
-}
-
-fn mounts(old: &AppConfig, new: &AppConfig) -> Vec<MountChange> {
-    let by_path = |config: &AppConfig| -> BTreeMap<String, MountConfig> {
-        config.mounts.iter().map(|mount| (mount.path.value.to_string(), mount.clone())).collect()
-    };
-    let (from, to) = (by_path(old), by_path(new));
-    let found = pairs(&from, &to).into_iter().filter_map(|(path, from, to)| {
-        let change = change(from, to, same_mount)?;
-        Some(MountChange { path: path.clone(), change, module: to.or(from)?.module.value.clone() })
-    });
-    found.collect()
-}
-
-/// Whether two mounts of the same path are equal, apart from their file and line and the order of their methods.
-fn same_mount(old: &MountConfig, new: &MountConfig) -> bool {
-    let methods = |mount: &MountConfig| -> Option<BTreeSet<String>> {
-        mount.methods.as_ref().map(|methods| methods.iter().map(ToString::to_string).collect())
-    };
-    old.module.value == new.module.value && old.strip == new.strip && methods(old) == methods(new)
-}
-
-fn middlewares(old: &AppConfig, new: &AppConfig) -> Vec<MiddlewareChange> {
-    let keys = |config: &AppConfig| -> Vec<(String, ModuleName)> {
-        let key = |one: &MiddlewareConfig| (one.path.value.to_string(), one.module.value.clone());
-        config.middlewares.iter().map(key).collect()
-    };
-    let (from, to) = (keys(old), keys(new));
-    // The place of each middleware among those that both applications have.
-    let places = |keys: &[(String, ModuleName)], others: &[(String, ModuleName)]| -> BTreeMap<_, usize> {
-        let mut common = 0;
-        let place = |key: &(String, ModuleName)| {
-            let place = common;
-            common += usize::from(others.contains(key));
-            (key.clone(), place)
-        };
-        keys.iter().map(place).collect()
-    };
-    let (from, to) = (places(&from, &to), places(&to, &from));
-    let found = pairs(&from, &to).into_iter().filter_map(|((path, module), from, to)| {
-        let change = change(from, to, |from, to| from == to)?;
-        Some(MiddlewareChange { path: path.clone(), module: module.clone(), change })
-    });
-    found.collect()
-}
-
-fn door(old: &AppConfig, new: &AppConfig) -> Vec<DoorChange> {
-    let parts = |config: &AppConfig| -> BTreeMap<String, CorsRules> {
-        config.cors.iter().map(|one| (format!("cors {}", one.path.value), one.rules.clone())).collect()
-    };
-    let (from, to) = (parts(old), parts(new));
-    let found = pairs(&from, &to).into_iter().filter_map(|(what, from, to)| {
-        Some(DoorChange { change: change(from, to, |from, to| from == to)?, what: what.clone() })
-    });
-    let headers = |config: &AppConfig| Some(config.door.added_headers.clone()).filter(|headers| !headers.is_empty());
-    let headers = change(headers(old).as_ref(), headers(new).as_ref(), |from, to| from == to);
-    let headers = headers.map(|change| DoorChange { what: "http.security_headers".to_owned(), change });
-    let is_compressed = |config: &AppConfig| config.door.compression.then_some(());
-    let compression = change(is_compressed(old).as_ref(), is_compressed(new).as_ref(), |(), ()| true);
-    let compression = compression.map(|change| DoorChange { what: "http.compression".to_owned(), change });
-    found.chain(compression).chain(headers).collect()
-}
-
 /// Lists the keys of the manifest that a process reads only at its start and in which `new` differs from `old`.
 pub fn restart_keys(old: &AppConfig, new: &AppConfig) -> Vec<String> {
     let keys = [
@@ -420,79 +345,6 @@ pub fn restart_keys(old: &AppConfig, new: &AppConfig) -> Vec<String> {
         ("telemetry", old.telemetry != new.telemetry),
     ];
     keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key.to_owned()).collect()
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Change::Added => "+",
-            Change::Removed => "-",
-            Change::Changed => "~",
-        })
-    }
-}
-
-impl fmt::Display for ModuleChange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} module {}", self.change, self.name)?;
-        let text = |build: &BuildInfo| match &build.language {
-            Some(language) => format!("{} ({language})", build.build),
-            None => build.build.clone(),
-        };
-        match (&self.from, &self.to) {
-            (Some(from), Some(to)) if from.digest == to.digest => {
-                write!(f, ", build {}: other grants or configuration", text(to))?;
-            }
-            (Some(from), Some(to)) => write!(f, ", build {} in place of {}", text(to), text(from))?,
-            (None, Some(build)) | (Some(build), None) => write!(f, ", build {}", text(build))?,
-            (None, None) => {}
-        }
-        for GrantChange { change, key, name } in &self.grants {
-            write!(f, "\n    {change} {key} {name}")?;
-        }
-        for key in &self.settings {
-            write!(f, "\n    ~ {key}")?;
-        }
-        self.migrations.iter().try_for_each(|migration| write!(f, "\n    migration {migration}"))
-    }
-}
-
-/// Writes one line for each change.
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_empty() {
-            writeln!(f, "nothing changes")?;
-        }
-        for module in &self.modules {
-            writeln!(f, "{module}")?;
-        }
-        for CompartmentChange { name, change, modules, settings } in &self.compartments {
-            let modules: Vec<&str> = modules.iter().map(ModuleName::as_str).collect();
-            match change {
-                Change::Removed => writeln!(f, "{change} compartment {name}")?,
-                _ => writeln!(f, "{change} compartment {name}, linked: {}", modules.join(", "))?,
-            }
-            for SettingChange { key, from, to } in settings {
-                writeln!(f, "    {key} {to} in place of {from}")?;
-            }
-        }
-        for RouteChange { method, path, change, call } in &self.routes {
-            writeln!(f, "{change} route {method} {path}, answered by {call}")?;
-        }
-        for MountChange { path, change, module } in &self.mounts {
-            writeln!(f, "{change} mount {path}, answered by {module}")?;
-        }
-        for MiddlewareChange { path, module, change } in &self.middlewares {
-            writeln!(f, "{change} middleware {module} of {path}")?;
-        }
-        for DoorChange { what, change } in &self.door {
-            writeln!(f, "{change} {what}")?;
-        }
-        for key in &self.restart {
-            writeln!(f, "  `{key}` takes effect at the next start of the host")?;
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub enum EncodeError {
     NotFinite { pointer: String, number: f64 },
     #[error("the value at `{pointer}` has the wrong type: expected {expected}")]
     Mismatch { pointer: String, expected: String },
+    #[error("{what}: {why}")]
+    Unfit { what: String, why: String },
 }
 
 /// An encoding error whose JSON pointer is not complete yet. Each caller adds its step while the error is returned, so that only failures

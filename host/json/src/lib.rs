@@ -174,6 +174,15 @@ impl Codec {
         text::accepts_text(&self.0)
     }
 
+    /// Returns the bare text of a value, as [`Codec::decode_text`] reads it. `None` for an absent option.
+    ///
+    /// # Errors
+    /// [`EncodeError`] where `value` is not of this type, is a float that is not finite, or takes more than `limit` bytes. A type for which
+    /// [`Codec::accepts_text`] is false always gives an error.
+    pub fn encode_text(&self, value: &Val, limit: usize) -> Result<Option<String>, EncodeError> {
+        text::encode(&self.0, value, limit)
+    }
+
     /// Returns the value that an absent field of this type has: `none` for an option type. Other types have no such value, and give `None`.
     pub fn absent_value(&self) -> Option<Val> {
         self.0.absent_value()

@@ -4,7 +4,7 @@
 //! component: it knows what an application says about itself, not whether that is true.
 //!
 //! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
-//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `binding`, `mount`, `middleware`, `cors`,
+//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `host`, `binding`, `answer`, `mount`, `middleware`, `proxies`, `cors`,
 //! `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,7 @@ use glob::{MatchOptions, Pattern};
 use crate::ids::{AppName, CompartmentName, ModuleName};
 use crate::problem::{Code, Problem, Problems};
 
+mod answer;
 mod binding;
 mod calls;
 pub mod capability;
@@ -23,6 +24,7 @@ mod compile_limits;
 mod cors;
 mod fakes;
 mod files;
+mod host;
 mod json;
 mod manifest;
 mod modules;
@@ -31,6 +33,7 @@ mod mount;
 mod outbound;
 mod partial;
 mod path;
+mod proxies;
 mod route;
 mod settings;
 mod source;
@@ -43,11 +46,17 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{
+    ANY_ERROR, AnswerConfig, BadTemplate, CookieConfig, ErrorConfig, Errors, EtagConfig, HeaderTemplates, Hole,
+    HolePlace, SameSite, SuccessStatus, Template, TemplateKind, TemplatePart, is_cookie_character, is_json_type,
+    is_media_type, is_tag_character, is_url_character, needs_location,
+};
 pub use binding::{Binding, Bindings, BodyBinding, BodyFormat, BodyTarget, RequestPart};
 pub use calls::AllowedCalls;
 pub use compile_limits::CompileLimits;
 pub use cors::{AddedHeaders, CorsConfig, CorsOrigin, CorsOrigins, CorsRules, DoorConfig};
 pub use files::{AppFiles, TextFile};
+pub use host::{BadHost, HostPattern};
 pub use json::{JsonStyle, NameCase, WideIntegers};
 pub use middleware::MiddlewareConfig;
 pub use modules::{CompartmentConfig, ComponentSource, ModuleConfig};
@@ -55,6 +64,7 @@ pub use mount::{MountConfig, MountPath};
 pub use outbound::{AllowedOrigin, BadOrigin, HostName, Origin, OutboundConfig, Scheme};
 pub use partial::{PartialConfig, PartialRoute, UncertainParts};
 pub use path::{BadPath, PathTemplate, Segment, is_path_character};
+pub use proxies::TrustedProxies;
 pub use route::{Method, RouteConfig, UnknownInput};
 pub use settings::{
     Defaults, HttpLimits, InstanceMode, Instances, Limits, LogConfig, LogFormat, LogLevel, SqlLimits, StreamLimits,
@@ -256,7 +266,7 @@ fn read(
     fakes::replace(&overrides.fakes, &mut modules, &mut compartments, &source);
     let route_sources = find_routes(&app, &folders.root, &source);
     let RouteFiles { found, files: route_files, problems: route_problems } =
-        load_routes(route_sources, &declared, RouteDefaults { unknown_input: app.unknown_input, json });
+        load_routes(route_sources, &declared, RouteDefaults { unknown_input: app.unknown_input, json, host: None });
     doubts.routes = found.partial_routes;
     doubts.mounts = found.partial_mounts;
     doubts.middlewares = found.partial_middlewares;
@@ -402,7 +412,7 @@ struct RouteFiles {
 fn load_routes(
     sources: Vec<Result<Source, Problems>>,
     declared: &DeclaredModules,
-    defaults: RouteDefaults,
+    defaults: RouteDefaults<'_>,
 ) -> RouteFiles {
     let mut all = RouteFiles::default();
     for source in sources {

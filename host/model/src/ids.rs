@@ -142,6 +142,8 @@ impl CapabilityName {
     pub const KEYVALUE: &str = "keyvalue";
     /// Requests to other hosts.
     pub const HTTP: &str = "http";
+    /// What is known of the request that a call belongs to.
+    pub const CONTEXT: &str = "context";
 }
 
 /// Maps keyed by a name can be searched by its text.

@@ -82,7 +82,7 @@ codes! {
     Placement = "placement",
     /// A route names a function that doesn't exist.
     UnknownFunction = "unknown-function",
-    /// A route binds a parameter that the function doesn't have, binds one twice, or leaves one out.
+    /// A route binds a parameter that the function doesn't have, binds one twice, or leaves one out, or names a field or case that the result doesn't have.
     BadBinding = "bad-binding",
     /// A route or a call needs a type that routes or calls can't carry.
     UnsupportedType = "unsupported-type",
@@ -96,6 +96,8 @@ codes! {
     Unreached = "unreached",
     /// A note, not a fault: a compartment allows more calls at once than its engine has room for.
     Room = "room",
+    /// A note, not a fault: a component is older than the sources that stand beside the manifest.
+    Outdated = "outdated",
     /// A component can't be compiled for this host.
     Compile = "compile",
     /// The state folder can't be used.

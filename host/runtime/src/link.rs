@@ -14,6 +14,7 @@ use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 
 use watertight_component::profile::Profile;
+use watertight_component::shape::Type;
 use watertight_engine::compile::{CompileError, Compiler};
 use watertight_graph::graph::{AppGraph, Compartment};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
@@ -21,7 +22,7 @@ use watertight_model::problem::{Code, Problem, with_causes};
 use watertight_store::capability::Capabilities;
 use watertight_store::{InstanceState, ModuleIndex, module_index};
 
-pub use watertight_compose::{BridgedImport, CodePosition, Composition, FusedCalls, compose, identity};
+pub use watertight_compose::{BridgedImport, CodePosition, Composition, FusedCalls, ImportedCall, compose, identity};
 
 /// The index of an exported function in its compartment's table of exports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,10 +33,14 @@ pub type FunctionName = (ModuleName, InterfaceName, String);
 
 /// A function that can be called from outside its compartment.
 pub struct Export {
+    /// The interface and the name of the function, or only its name if it is in no interface: for messages.
+    pub name: Box<str>,
     /// The function's export in the compartment's composed component, as Wasmtime finds it in an instance.
     pub index: ComponentExportIndex,
     /// Whether the function returns a value.
     pub returns: bool,
+    /// The type of that value.
+    pub result: Option<Type>,
     /// The module that exports the function.
     pub module: ModuleIndex,
 }
@@ -178,7 +183,9 @@ fn find_exports(
         for (name, function) in shape.functions.iter().filter(|(name, _)| !name.starts_with('[')) {
             if let Some(index) = component.get_export_index(Some(&instance), name.as_str()) {
                 let place = FunctionIndex(u32::try_from(exports.len()).expect("a component has fewer exports"));
-                exports.push(Export { index, returns: function.result.is_some(), module: owner });
+                let full = if interface.is_world() { name.clone() } else { format!("{interface}.{name}") };
+                let (returns, result) = (function.result.is_some(), function.result.clone());
+                exports.push(Export { name: full.into(), index, returns, result, module: owner });
                 functions.insert((module.clone(), interface.clone(), name.clone()), place);
             }
         }

@@ -127,7 +127,7 @@ impl Generation {
         let target = |route: &Route| {
             let name = (route.module.clone(), route.interface.clone(), route.function.clone());
             let target = *targets.get(&name).expect("a route was bound to a function that linking found");
-            (target, telemetry.route(route.method.as_str(), &route.path, &route.answer.statuses()))
+            (target, telemetry.route(route.method.as_str(), &route.label, &route.answer.statuses()))
         };
         let route_targets = routes.routes().iter().map(target).collect();
         let handler = |module: &ModuleName, interface: &InterfaceName| -> Target {
@@ -136,7 +136,7 @@ impl Generation {
         };
         let mount = |mount: &Mount| {
             let target = handler(&mount.module, &mount.interface);
-            let label = handler::mount_label(&mount.path);
+            let label = handler::mount_label(&mount.label);
             let metrics = telemetry.route(handler::ANY_METHOD, &label, &[StatusCode::OK.as_u16()]);
             handler::MountTarget { target, version: mount.version, metrics, label }
         };

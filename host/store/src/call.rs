@@ -13,7 +13,7 @@ use ::http::Uri;
 use futures::future::BoxFuture;
 use wasmtime::component::Val;
 
-use super::{CalleeRequest, CpuAccount, Deadline, LimitHit, PassingOn, TimeLimit};
+use super::{CalleeRequest, ClientInfo, CpuAccount, Deadline, LimitHit, PassingOn, TimeLimit};
 use watertight_model::ids::{CompartmentName, GenerationNumber, ModuleName};
 use watertight_model::problem::list_names;
 use watertight_telemetry::table::{CallFailure, CallOrigin};
@@ -52,7 +52,7 @@ pub trait Callees: Send + Sync {
     ) -> BoxFuture<'static, ()>;
 }
 
-/// The HTTP request that a call belongs to, for log lines.
+/// The HTTP request that a call belongs to, for log lines and for modules that ask for it.
 #[derive(Debug)]
 pub struct RequestInfo {
     /// The request's method.
@@ -63,6 +63,8 @@ pub struct RequestInfo {
     pub uri: Uri,
     /// The number of the generation that serves the request.
     pub generation: GenerationNumber,
+    /// What is known of the client. `None` if no module of the generation may ask for it.
+    pub client: Option<Arc<ClientInfo>>,
 }
 
 /// Facts about an HTTP request that its call and all nested calls share. It is empty for a call without an HTTP request.
@@ -275,6 +277,10 @@ fn within(module: &Option<ModuleName>) -> String {
     module.as_ref().map_or_else(String::new, |module| format!(" in `{module}`"))
 }
 
+fn exit_code(code: i32) -> String {
+    if code == 1 { "a code other than 0".to_owned() } else { format!("the code {code}") }
+}
+
 /// Describes where a trap happened: in a module, or between a caller and its callee.
 fn trapped(module: &Option<ModuleName>, callees: &[ModuleName]) -> String {
     match (module, callees) {
@@ -329,9 +335,9 @@ pub enum CallError {
         callees: Vec<ModuleName>,
     },
     /// A guest ended itself with `wasi:cli/exit` before its function returned.
-    #[error("a module ended itself{} by `exit({code})` before its function returned", within(.module))]
+    #[error("a module ended itself{} by `exit` with {} before its function returned", within(.module), exit_code(*.code))]
     Exit {
-        /// The exit code.
+        /// The exit code. WASI's `exit` passes on only whether the code is 0; 1 stands for every other code then.
         code: i32,
         /// The module that exited, if known.
         module: Option<ModuleName>,

@@ -8,6 +8,7 @@
 
 mod clocks;
 mod config;
+mod context;
 mod http;
 mod keyvalue;
 mod lifecycle;
@@ -227,7 +228,7 @@ fn no_stand_in(module: &ModuleName) -> Problem {
 
 /// Returns the built-in capabilities. The crate `model` has their declarations, so that applications can be checked without an engine.
 fn built_in() -> Vec<(CapabilityName, Arc<dyn Capability>)> {
-    let all: [Arc<dyn Capability>; 7] = [
+    let all: [Arc<dyn Capability>; 8] = [
         Arc::new(sql::Sql),
         Arc::new(logging::Logging),
         Arc::new(clocks::Clocks),
@@ -235,6 +236,7 @@ fn built_in() -> Vec<(CapabilityName, Arc<dyn Capability>)> {
         Arc::new(config::Config),
         Arc::new(keyvalue::Keyvalue),
         Arc::new(http::Http),
+        Arc::new(context::Context),
     ];
     all.into_iter().map(|capability| (capability.declaration().name, capability)).collect()
 }

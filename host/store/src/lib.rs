@@ -7,6 +7,7 @@ pub mod capability;
 
 mod call;
 mod callee;
+mod client;
 mod deadline;
 mod downstream;
 mod failure;
@@ -39,6 +40,7 @@ pub use call::{
     RequestNotes,
 };
 pub use callee::{CALLEE_GRACE, CalleeAnswer, CalleeRequest, CalleeTask, Values};
+pub use client::{ClientInfo, ClientScheme};
 pub use deadline::{CLIENT_GRACE, Deadline, StreamDeadline, TimeLimit};
 pub use downstream::{BodyFault, CutAnswer, Downstream, KeptBody, MAX_PASSED_ON, PassedBody, PassingOn, RequestBody};
 pub use failure::FailureReport;

@@ -53,8 +53,8 @@ macro_rules! metrics {
 }
 
 metrics! {
-    /// Answered requests, by the method and the path template of their route. Both labels are `other` for a request
-    /// that matched no route, or that was refused before the lookup because too many requests were in flight.
+    /// Answered requests, by the method and the path template of their route, after its host if it has one. Both labels
+    /// are `other` for a request that matched no route, or that was refused before the lookup because too many requests were in flight.
     REQUESTS = Counter "watertight_http_requests_total" ["method", "route", "status"];
     /// Time from a request's head to the head of its answer.
     REQUEST_TIME = Histogram "watertight_http_request_duration_seconds" ["method", "route"];

@@ -57,10 +57,11 @@ pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) 
     bytes
 }
 
-/// Returns the text of a request's head, which announces a body of `length` bytes.
+/// Returns the text of a request's head, which announces a body of `length` bytes. The host is `test`, unless `headers` names another.
 pub fn head(method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> String {
+    let host = if headers.iter().any(|(name, _)| *name == "host") { "" } else { "host: test\r\n" };
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    format!("{method} {path} HTTP/1.1\r\nhost: test\r\ncontent-length: {length}\r\n{headers}\r\n")
+    format!("{method} {path} HTTP/1.1\r\n{host}content-length: {length}\r\n{headers}\r\n")
 }
 
 pub fn get(path: &str) -> Vec<u8> {
@@ -73,6 +74,8 @@ pub struct Connection {
     stream: TcpStream,
     /// The bytes that were received after the end of the last answer.
     rest: Vec<u8>,
+    /// Whether the next answer has no body, whatever length it names.
+    is_head: bool,
 }
 
 impl Connection {
@@ -81,10 +84,11 @@ impl Connection {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, rest: Vec::new() })
+        Ok(Self { stream, rest: Vec::new(), is_head: false })
     }
 
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.is_head = bytes.starts_with(b"HEAD ");
         self.stream.write_all(bytes)
     }
 
@@ -96,7 +100,7 @@ impl Connection {
     /// Reads the next complete answer.
     pub fn answer(&mut self) -> io::Result<Answer> {
         loop {
-            if let Some((answer, length)) = read(&self.rest) {
+            if let Some((answer, length)) = read(&self.rest, self.is_head) {
                 self.rest.drain(..length);
                 return Ok(answer);
             }
@@ -120,7 +124,7 @@ pub fn once(address: SocketAddr, bytes: &[u8]) -> io::Result<Answer> {
 }
 
 /// Parses a complete answer at the beginning of `bytes`. Returns the answer and its length, or `None` if it is not complete.
-fn read(bytes: &[u8]) -> Option<(Answer, usize)> {
+fn read(bytes: &[u8], is_head: bool) -> Option<(Answer, usize)> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = std::str::from_utf8(&bytes[..end]).unwrap();
     let mut lines = head.split("\r\n");
@@ -128,9 +132,9 @@ fn read(bytes: &[u8]) -> Option<(Answer, usize)> {
     let field = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()));
     let headers: Vec<(String, String)> = lines.filter_map(field).collect();
     let length = headers.iter().find(|(name, _)| name == "content-length").map_or("0", |(_, length)| length);
-    let length = end + 4 + length.parse::<usize>().unwrap();
+    let length = end + 4 + if is_head { 0 } else { length.parse::<usize>().unwrap() };
     if status == 100 {
-        let (answer, rest) = read(&bytes[end + 4..])?;
+        let (answer, rest) = read(&bytes[end + 4..], is_head)?;
         return Some((answer, end + 4 + rest));
     }
     let body = bytes.get(end + 4..length)?;

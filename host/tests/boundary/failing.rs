@@ -8,7 +8,8 @@ use watertight_testkit::host::{self, Launch};
 
 use crate::modules::{application, build, component};
 
-/// Calls `fails.fail` for each word, and expects the parts in the log.
+/// Calls `fails.fail` for each word, and expects the parts in the log. Calls a word that begins with `plain ` in `fails.plain`, which has no
+/// error type.
 async fn expect_in_log(component: &Path, cases: &[(&str, &[&str])]) {
     let app = application("", &[("fails", component, "")]);
     let host = Launch::app(app.path()).start();
@@ -16,7 +17,8 @@ async fn expect_in_log(component: &Path, cases: &[(&str, &[&str])]) {
     assert_eq!(answer.body, json!({"result": {"err": {"bad": "the contract knows this"}}}));
     for (how, parts) in cases {
         let before = host.log().len();
-        assert_eq!(host.call("fails/fails.fail", &json!([how])).await.status, 500, "{how}");
+        let (function, word) = how.strip_prefix("plain ").map_or(("fail", *how), |word| ("plain", word));
+        assert_eq!(host.call(&format!("fails/fails.{function}"), &json!([word])).await.status, 500, "{how}");
         for part in *parts {
             let is_told = (0..50).any(|_| host.log()[before..].contains(part));
             assert!(is_told, "{how}: {part} is not in {}", &host.log()[before..]);
@@ -26,7 +28,13 @@ async fn expect_in_log(component: &Path, cases: &[(&str, &[&str])]) {
 
 #[tokio::test]
 async fn errors_in_typescript_keep_words_file_and_line() {
-    let cases: [(&str, &[&str]); 4] = [
+    let cases: [(&str, &[&str]); 7] = [
+        ("plain error", &["fails.plain: Error: words that somebody reads", "error (src/component.ts:14)"]),
+        (
+            "plain text",
+            &["fails.plain: a value that is no Error was thrown: \"a text, and no error\" at src/component.ts:17"],
+        ),
+        ("plain bad", &["fails.plain: Refusal: refused, with the payload", "bad (src/component.ts:22)"]),
         ("error", &["fails.fail: Error: words that somebody reads", "error (src/component.ts:14)"]),
         ("text", &["what was thrown is not the contract's error", "\"a text, and no error\" at src/component.ts:17"]),
         ("deep", &["Refusal: from another file", "deeper (src/deeper.ts:7)", "deep (src/component.ts:19)"]),
@@ -37,7 +45,10 @@ async fn errors_in_typescript_keep_words_file_and_line() {
 
 #[tokio::test]
 async fn failures_in_c_leave_words_file_and_line() {
-    let cases: [(&str, &[&str]); 3] = [
+    let unread = "a module trapped in `fails`: the result of `test:fails/fails@1.0.0.fail` can't be read";
+    let cases: [(&str, &[&str]); 5] = [
+        ("bytes", &[unread, "utf-8"]),
+        ("pointer", &[unread, "out of bounds"]),
         (
             "assert",
             &["assertion failed in exports_test_fails_fails_fail: !is(how, \"assert\")", "src/component.c", "28"],

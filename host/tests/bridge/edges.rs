@@ -3,7 +3,7 @@
 use wasmtime::component::Val;
 use watertight_runtime::runtime::CallError;
 
-use crate::app::{App, component, run};
+use crate::app::{APART, App, component, run};
 
 fn trap(module: &str, callees: &[&str], error: &CallError) {
     let CallError::Trap { module: found, callees: found_callees, .. } = error else { panic!("{error}") };
@@ -132,11 +132,43 @@ fn a_bad_value_between_two_modules_names_both() {
                 let error = app.call("caller", function, parameters, 5_000).await.unwrap_err();
                 trap("caller", &["callee"], &error);
                 let words = error.to_string();
-                assert!(words.starts_with("a module trapped between `caller` and `callee`: "), "{function}: {words}");
+                let called = function.replace("user.", "t:t/bad@1.0.0.").replace("give", "take");
+                let begin = format!("a module trapped between `caller` and `callee`: in a call of `{called}`: ");
+                assert!(words.starts_with(&begin), "{function}: {words}");
             }
             // A trap outside of a call belongs to the module alone.
             trap("caller", &[], &app.call("caller", "user.go", &[], 5_000).await.unwrap_err());
         }
+    });
+}
+
+/// The host reads the results itself: those of a call from outside, and those of a call between compartments.
+#[test]
+fn a_bad_value_that_the_host_reads_names_module_interface_and_function() {
+    run(async {
+        let components = [("caller", bad_caller(false)), ("callee", bad_callee())];
+        let app = App::start(&components, &[("caller", "callee")], APART).await;
+        let cases: [(&str, &[Val], &str); 4] = [
+            ("get", &[Val::U32(3)], "discriminant 3 out of range"),
+            ("letter", &[], "char"),
+            ("text", &[], "utf-8"),
+            ("many", &[], "out of bounds of memory"),
+        ];
+        for (function, parameters, cause) in cases {
+            let error = app.call("callee", &format!("bad.{function}"), parameters, 5_000).await.unwrap_err();
+            trap("callee", &[], &error);
+            let words = error.to_string();
+            let begin =
+                format!("a module trapped in `callee`: the result of `t:t/bad@1.0.0.{function}` can't be read: ");
+            assert!(words.starts_with(&begin) && words.contains(cause), "{words}");
+            let error = app.call("caller", &format!("user.{function}"), parameters, 5_000).await.unwrap_err();
+            assert!(error.to_string().contains(&words), "{error}");
+        }
+        // A parameter is read out of the caller's memory.
+        let error = app.call("caller", "user.give", &[], 5_000).await.unwrap_err();
+        trap("caller", &[], &error);
+        let words = "a module trapped in `caller`: in a call of `t:t/bad@1.0.0.take`: discriminant 7 out of range";
+        assert!(error.to_string().starts_with(words), "{error}");
     });
 }
 
@@ -214,9 +246,9 @@ fn a_guest_that_ends_itself_is_told_apart_from_a_trap() {
               (func (export "t:t/api@1.0.0#leave") (param i32) (call $exit (local.get 0))))"#,
         );
         let app = App::start(&[("guest", guest)], &[], "").await;
-        for code in [0, 1] {
+        for (code, said) in [(0, "the code 0"), (1, "a code other than 0")] {
             let left = app.call("guest", "api.leave", &[Val::U32(code)], 5_000).await.unwrap_err();
-            let words = format!("a module ended itself in `guest` by `exit({code})` before its function returned");
+            let words = format!("a module ended itself in `guest` by `exit` with {said} before its function returned");
             assert_eq!(left.to_string(), words);
         }
     });

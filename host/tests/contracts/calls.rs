@@ -38,9 +38,32 @@ fn a_call_that_cannot_be_made_starts_nothing() {
     for said in ["no host runs on `", ".watertight`", "nothing was published", "hello build "] {
         assert!(error.contains(said), "{said}: {error}");
     }
-    let history = StateFolder::read_history(&app.path().join(".watertight")).unwrap();
-    let by = history.published()[0].by.as_ref().unwrap().to_string();
-    assert_eq!((history.published().len(), &*by), (1, "call"));
+    assert!(StateFolder::read_history(&app.path().join(".watertight")).unwrap().published().is_empty());
+}
+
+/// `hello` doesn't call `other`, which needs a variable that is missing and has a database.
+#[test]
+fn a_call_without_a_host_needs_only_the_module_and_what_it_calls() {
+    let app = hello().dummy(
+        "other",
+        "package t:t; world component { export t:other/other@1.0.0; }
+         package t:other@1.0.0 { interface other { f: func(); } }",
+    );
+    let app = app.file(
+        "app.toml",
+        "[app]\nname = \"hello\"\n[modules.hello]\ncomponent = \"hello.wasm\"\n[modules.other]\ncomponent = \"other.wasm\"\n\
+         uses = [\"config\", \"sql\"]\nconfig = { region = { env = \"NO_SUCH_REGION\" } }\n",
+    );
+    let output = app.run(&["call", "hello/greet.count", "\"four\""]);
+    let error = text(&output.stderr);
+    assert_eq!(text(&output.stdout), "4\n", "{error}");
+    assert!(
+        error.contains("runs `hello` and what it calls, and publishes nothing") && !error.contains("other build"),
+        "{error}"
+    );
+    assert!(!app.path().join(".watertight/data/other.db").exists());
+    let refused = app.run(&["call", "other/other.f"]);
+    assert!(text(&refused.stderr).contains("[missing-value]"), "{}", text(&refused.stderr));
 }
 
 #[test]

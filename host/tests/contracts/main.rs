@@ -12,5 +12,6 @@ mod fakes;
 mod imported;
 mod mounts;
 mod names;
+mod outdated;
 mod paper;
 mod worlds;

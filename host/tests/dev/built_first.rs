@@ -60,6 +60,8 @@ fn a_module_that_a_suite_does_not_need_is_not_built() {
     author.write("modules/broken/Cargo.toml", "[package]\nname = \"broken\"\nedition = \"2024\"\n[workspace]\n");
     author.write("modules/broken/src/lib.rs", "fn broken(");
     author.write("wit/broken/broken.wit", "package a:broken;\ninterface broken { f: func(); }\n");
+    author
+        .write("modules/broken/wit/world.wit", "package a:broken-module;\nworld broken { export a:broken/broken; }\n");
     let test = |arguments: &[&str]| run(host::binary().arg("test").args(arguments).current_dir(author.place.path()));
     // A misspelt name is told before anything is built.
     with("");
@@ -75,12 +77,18 @@ fn a_module_that_a_suite_does_not_need_is_not_built() {
         ("calls = [\"broken\"]\n", "", &["calc", "--fake", "broken=default"], true),
         ("calls = [\"broken\"]\n", "\"fake\": { \"broken\": \"default\" },", &["calc"], true),
         ("", "", &["broken"], false),
-        ("", "", &[], false),
+        ("", "", &[], true),
+        ("calls = [\"broken\"]\n", "", &[], false),
+        ("calls = [\"broken\"]\n", "\"fake\": { \"broken\": \"default\" },", &[], true),
+        ("", "", &["target/components/calc.wasm"], true),
     ] {
         with(calls);
         suite(fake);
         let said = test(arguments).expect(i32::from(!passes)).err;
         assert_eq!(said.ends_with("1 passed, 0 failed\n"), passes, "{calls}{fake}{arguments:?}: {said}");
         assert_eq!(said.contains("`broken`"), !passes, "{calls}{fake}{arguments:?}: {said}");
+        assert_eq!(said.contains("broken: no suite concerns it"), arguments.is_empty(), "{arguments:?}: {said}");
+        let is_file = arguments.first().is_some_and(|name| name.ends_with(".wasm"));
+        assert_eq!(said.contains("whether callers of `calc` still fit"), is_file, "{arguments:?}: {said}");
     }
 }

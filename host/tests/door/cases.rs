@@ -21,8 +21,9 @@ struct Case {
     name: String,
     /// The method and the target.
     request: String,
+    /// The headers. A list is a field for each of its texts.
     #[serde(default)]
-    headers: BTreeMap<String, String>,
+    headers: BTreeMap<String, Texts>,
     /// The body. `\xNN` is a byte. The lines of a form in parts end as HTTP wants it.
     #[serde(default)]
     body: String,
@@ -31,6 +32,9 @@ struct Case {
     text: Option<String>,
     /// The name of the problem that the answer reports.
     problem: Option<String>,
+    /// The title of that problem, and what it says of this occurrence.
+    title: Option<String>,
+    detail: Option<String>,
     /// The faults that the answer lists: the place and the detail of each.
     #[serde(default)]
     faults: Vec<String>,
@@ -39,9 +43,30 @@ struct Case {
     answer: BTreeMap<String, String>,
 }
 
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Texts {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Texts {
+    fn all(&self) -> &[String] {
+        match self {
+            Self::One(text) => std::slice::from_ref(text),
+            Self::Several(texts) => texts,
+        }
+    }
+}
+
 #[test]
 fn requests_become_parameters() {
     every_case("requests", "");
+}
+
+#[test]
+fn results_become_answers() {
+    every_case("answers", "");
 }
 
 #[test]
@@ -51,18 +76,23 @@ fn browsers_learn_what_pages_may_do() {
 
 /// Runs the table of `name`: `NAME.toml` with the routes `NAME-routes.toml`.
 fn every_case(name: &str, settings: &str) {
-    let host = app(&format!("{name}-routes.toml"), settings).launch().start();
+    every_case_of(name, &app(&format!("{name}-routes.toml"), settings).launch().start());
+}
+
+/// Runs the table `NAME.toml` on a host.
+pub(crate) fn every_case_of(name: &str, host: &Host) {
     let text = std::fs::read_to_string(folder().join(format!("{name}.toml"))).unwrap();
     let cases: Cases = toml::from_str(&text).unwrap();
-    let wrong: Vec<String> = cases.case.iter().flat_map(|case| case.wrong(&host)).collect();
+    let wrong: Vec<String> = cases.case.iter().flat_map(|case| case.wrong(host)).collect();
     assert!(wrong.is_empty(), "{}\n{}", host.log(), wrong.join("\n"));
 }
 
 impl Case {
     fn ask(&self, host: &Host) -> Answer {
         let (method, path) = self.request.split_once(' ').unwrap();
-        let headers: Vec<(&str, &str)> = self.headers.iter().map(|(name, value)| (&**name, &**value)).collect();
-        let is_form = self.headers.values().any(|value| value.to_lowercase().starts_with("multipart/"));
+        let fields = self.headers.iter().flat_map(|(name, texts)| texts.all().iter().map(|text| (&**name, &**text)));
+        let headers: Vec<(&str, &str)> = fields.collect();
+        let is_form = headers.iter().any(|(_, value)| value.to_lowercase().starts_with("multipart/"));
         let body = if is_form { self.body.replace('\n', "\r\n") } else { self.body.clone() };
         wire::once(host.listen(), &wire::request(method, path, &headers, &bytes(&body))).unwrap()
     }
@@ -82,6 +112,11 @@ impl Case {
         }
         let problem = answer.body["type"].as_str().and_then(|kind| kind.strip_prefix("/problems/")).unwrap_or_default();
         compare("problem", self.problem.as_deref().unwrap_or_default(), problem);
+        for (key, text) in [("title", &self.title), ("detail", &self.detail)] {
+            if let Some(text) = text {
+                compare(key, text, answer.body[key].as_str().unwrap_or_default());
+            }
+        }
         let place = |fault: &serde_json::Value| match (fault["in"].as_str(), fault["name"].as_str()) {
             (Some(part), Some(name)) => format!("{part} {name}"),
             _ => fault["pointer"].as_str().unwrap_or_default().to_owned(),

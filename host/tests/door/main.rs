@@ -3,8 +3,11 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
+mod answers;
 mod cases;
 mod compression;
+mod context;
+mod hosts;
 mod refusals;
 mod uploads;
 

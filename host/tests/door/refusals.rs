@@ -1,4 +1,4 @@
-//! Routes that `check` refuses, as data: `refusals.toml`.
+//! Routes and settings that `check` refuses, as data: `refusals.toml`.
 
 use serde::Deserialize;
 use watertight_testkit::app::{App, guest};
@@ -18,20 +18,39 @@ struct Refusals {
 #[serde(deny_unknown_fields)]
 struct Refusal {
     name: String,
+    /// Text for the end of the manifest.
+    #[serde(default)]
+    settings: String,
+    /// The routes. Default: one without a fault.
+    #[serde(default = "sound")]
     routes: String,
     /// Each problem: its line, its code, its message.
     problems: Vec<String>,
 }
 
+fn sound() -> String {
+    "[[route]]\nmethod = \"GET\"\npath = \"/a\"\ncall = \"door/requests.plain\"\n".to_owned()
+}
+
 #[test]
 fn faulty_routes_are_refused_with_their_line() {
-    let text = std::fs::read_to_string(folder().join("refusals.toml")).unwrap();
+    every_refusal("refusals.toml");
+}
+
+#[test]
+fn faulty_answers_are_refused_with_their_line() {
+    every_refusal("answers-refusals.toml");
+}
+
+fn every_refusal(table: &str) {
+    let text = std::fs::read_to_string(folder().join(table)).unwrap();
     let Refusals { case: cases } = toml::from_str(&text).unwrap();
     let mut wrong = Vec::new();
-    for Refusal { name, routes, problems } in cases {
+    for Refusal { name, settings, routes, problems } in cases {
         let door = guest("door");
-        let manifest =
-            format!("[app]\nname = \"door\"\nroutes = [\"routes/*.toml\"]\n[modules.door]\ncomponent = {door:?}\n");
+        let manifest = format!(
+            "[app]\nname = \"door\"\nroutes = [\"routes/*.toml\"]\n[modules.door]\ncomponent = {door:?}\n{settings}"
+        );
         let app = App::new(&manifest).routes(&routes);
         let checked = run(host::binary().args(["check", "--json"]).current_dir(app.path()));
         let found: serde_json::Value = serde_json::from_str(&checked.out).unwrap_or_default();

@@ -27,6 +27,7 @@ async fn health_is_open_and_all_else_wants_the_token(setup: Setup) {
     for (method, path) in [
         (Method::GET, "/modules"),
         (Method::GET, "/graph"),
+        (Method::GET, "/openapi.json"),
         (Method::POST, "/call"),
         (Method::POST, "/backup"),
         (Method::GET, "/log"),

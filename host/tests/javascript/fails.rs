@@ -51,9 +51,12 @@ async fn an_error_that_is_not_the_contracts_is_logged_with_words_file_and_line()
         }
     }
     for (how, parts) in [
+        ("error", &["fails.plain: Error: words that somebody reads", "error (src/component.js:10)"][..]),
+        ("rejected", &["fails.plain: RangeError: after an await", "rejected (src/component.js:27)"]),
+        ("deep", &["fails.plain: Refusal: from another file", "deeper (src/deeper.js:7)"]),
         (
             "text",
-            &["fails.plain: a value that is no Error was thrown: \"a text, and no error\"", "at src/component.js:20"][..],
+            &["fails.plain: a value that is no Error was thrown: \"a text, and no error\"", "at src/component.js:20"],
         ),
         (
             "bad",

@@ -31,7 +31,7 @@ const LANGUAGES: [(&str, NativeTests); 6] = [
 ];
 
 /// The capabilities that modules with data use.
-const USES: &str = "sql,logging,clocks,random,config,keyvalue";
+const USES: &str = "sql,logging,clocks,random,config,keyvalue,context";
 
 fn watertight(folder: &Path, arguments: &[&str]) -> CommandOutput {
     let mut command = host::binary();

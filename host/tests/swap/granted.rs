@@ -15,7 +15,7 @@ use watertight_testkit::paths::repository;
 
 /// The imports that a build may have. Each has the grant that it needs, its name, and the WIT package that defines it: as text, or as a
 /// file below `wit`.
-const IMPORTS: [(&str, &str, &str); 10] = [
+const IMPORTS: [(&str, &str, &str); 11] = [
     ("sql", "watertight:sql/sql@1.0.0", "wit/sql/sql.wit"),
     ("keyvalue", "wasi:keyvalue/store@0.2.0-draft2", "wit/keyvalue/store.wit"),
     ("logging", "wasi:logging/logging@0.1.0-draft", "wit/logging/logging.wit"),
@@ -32,6 +32,7 @@ const IMPORTS: [(&str, &str, &str); 10] = [
         "package wasi:random@0.2.6; interface insecure { get-insecure-random-u64: func() -> u64; }",
     ),
     ("config", "wasi:config/store@0.2.0-rc.1", "wit/config/store.wit"),
+    ("context", "watertight:request/context@1.0.0", "wit/request/request.wit"),
     // These types are Wasmtime's own. Wasmtime checks them when a generation is linked.
     (
         "http",

@@ -67,6 +67,17 @@ fn what_adds_is_applied_and_what_does_not_is_refused() {
     operator.rollback(Some(1)).expect(200);
     serves(&host, 4, first);
     assert_eq!(names(&host), expected);
+    // The way back to the newer build has nothing to migrate, and the next migration is new to the database.
+    let planned = |answer: &watertight_testkit::wire::Answer| answer.body["plan"]["modules"][0]["migrations"].clone();
+    let more = ("0003_c.sql", "CREATE TABLE c (id INTEGER)");
+    let next = migrating(105, &[TABLE, column, more]);
+    let dry = operator.ask("POST", "/modules/back/swap?dry_run=true", "application/wasm", &next).expect(200);
+    assert_eq!(planned(&dry), serde_json::json!(["0003_c.sql"]));
+    assert_eq!(planned(&operator.rollback(None).expect(200)), serde_json::json!([]));
+    serves(&host, 5, Content { back: 103, ..first });
+    let generations = operator.generations();
+    let last = generations["generations"].as_array().unwrap().last().unwrap();
+    assert!(!last["changes"].to_string().contains("migration"), "{last}");
 }
 
 /// Runs `watertight migrations` with further arguments. It must not change the state folder `state`. Returns whether the database of `back`

@@ -65,9 +65,12 @@ fn a_dry_run_tries_migrations_on_a_copy_of_the_data_or_says_that_it_did_not() {
     let contraction = |sql: &str| migrating(106, &[TABLE, ("0002_b.sql", &format!("-- contract\n{sql}"))]);
     let fine = told(&dry_run(&operator, &contraction("DELETE FROM a")).expect(409));
     assert!(fine.contains("only a start applies this migration") && fine.contains("as a start applies them"), "{fine}");
+    assert!(fine.contains("the change waits for a start, which would be accepted"), "{fine}");
     let unique = told(&dry_run(&operator, &contraction("CREATE UNIQUE INDEX a_name ON a (name)")).expect(409));
     assert!(
-        unique.contains("only a start applies this migration") && unique.contains("UNIQUE constraint failed: a.name"),
+        unique.contains("only a start applies this migration")
+            && unique.contains("UNIQUE constraint failed: a.name")
+            && !unique.contains("the change waits for a start"),
         "{unique}"
     );
 

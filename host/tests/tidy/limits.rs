@@ -83,7 +83,10 @@ fn the_table_has_every_limit() {
         "modules.m.http.allow",
         "modules.m.http.private",
         "http.compression",
+        "http.openapi",
+        "http.problems",
         "http.security_headers",
+        "http.trusted_proxies",
     ];
     let tables = [
         "defaults.limits",

@@ -4,32 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
-use ignore::WalkBuilder;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
-
-use watertight_build::{Inputs, Language};
+use watertight_build::{Inputs, walk_sources};
 use watertight_model::ids::Digest;
 
 /// How many files, and how many folders, a snapshot reads at most. Larger applications most likely name a folder that holds no sources.
 pub const MAX_FILES: usize = 50_000;
-/// How deeply files may be nested in a folder of sources.
-const MAX_DEPTH: usize = 64;
 /// The largest file, in bytes, that is read for its digest. Larger files are compared by size and times only.
 const MAX_READ: u64 = 256 << 20;
 /// How long before the snapshot a file must have been modified for its metadata to be trusted. A more recent file can be modified again
 /// without a new timestamp.
 const TIMESTAMP_GRANULARITY: Duration = Duration::from_millis(100);
-
-/// What no author writes, in the syntax of `.gitignore`: hidden and temporary files, and what tools make. Vim creates a file named `4913` to
-/// test whether it may write to the folder.
-#[rustfmt::skip]
-const NOT_SOURCES: [&str; 13] = [
-    ".*", r"\#*", "*~", "*.swp", "*.swx", "*.swo", "*.tmp", "*.part", "*.orig", "*.rej",
-    "node_modules", "__pycache__", "4913",
-];
 
 /// The files and folders at one moment.
 #[derive(Debug, Clone, Default)]
@@ -123,19 +109,13 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Adds a folder with its contents, except for what no author writes and what `.gitignore` or `.ignore` names.
-    ///
-    /// As for git, `.gitignore` counts in a repository only, from the repository's folder down. Settings outside the repository count for nothing.
+    /// Adds a folder with its sources: see [`walk_sources`].
     fn folder(&mut self, folder: &Path) {
         if self.found.folders.contains_key(folder) {
             // It is part of a folder that was added before.
             return;
         }
-        let mut walk = WalkBuilder::new(folder);
-        walk.standard_filters(false).parents(true).ignore(true).git_ignore(true).git_exclude(true);
-        walk.filter_entry(|entry| !is_not_a_source(entry.path()) && !is_binding(entry.path()));
-        // A link that leads back to a parent is an error of the walk.
-        for entry in walk.follow_links(true).max_depth(Some(MAX_DEPTH)).build().filter_map(Result::ok) {
+        for entry in walk_sources(folder) {
             if self.found.exceeds_limit() {
                 return;
             }
@@ -173,25 +153,6 @@ fn stamp(metadata: &Metadata) -> FileStamp {
         modified: (metadata.mtime(), metadata.mtime_nsec()),
         changed: (metadata.ctime(), metadata.ctime_nsec()),
     }
-}
-
-/// Whether no author writes such a file or folder: see [`NOT_SOURCES`].
-pub(super) fn is_not_a_source(path: &Path) -> bool {
-    static MATCHER: LazyLock<Gitignore> = LazyLock::new(|| {
-        let mut builder = GitignoreBuilder::new("");
-        for pattern in NOT_SOURCES {
-            builder.add_line(None, pattern).expect("the pattern is valid");
-        }
-        builder.build().expect("every pattern is valid")
-    });
-    let Some(name) = path.file_name() else { return false };
-    // Only Cargo's output folder has `CACHEDIR.TAG`. Any other folder named `target` may hold sources.
-    MATCHER.matched(name, false).is_ignore() || name == "target" && path.join("CACHEDIR.TAG").exists()
-}
-
-/// Whether this is code that a generator of bindings writes beside the sources.
-fn is_binding(path: &Path) -> bool {
-    path.ends_with("wit_bindings.go") || Language::is_made(path)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use super::snapshot::is_not_a_source;
+use watertight_build::is_not_a_source;
 
 /// How long no notification must arrive for a save to count as complete.
 const SETTLE_TIME: Duration = Duration::from_millis(20);

@@ -46,7 +46,7 @@ pub struct ModuleSection {
     pub build: String,
     /// The module's migrations in the order of application.
     pub migrations: Vec<Migration>,
-    /// The documentation of the interfaces that the module exports.
+    /// The documentation of the interfaces that the module exports, and of those whose types they use.
     pub docs: Docs,
 }
 

@@ -390,7 +390,7 @@ pub(super) fn problem(module: &ModuleName, artifact: &Artifact, error: &OpenErro
         OpenError::Database { .. } | OpenError::Files { .. } => Problem::new(Code::State, with_causes(error)),
         OpenError::NotAdditive { .. } => Problem::new(Code::Migration, with_causes(error)).help(
             "only a start applies this migration: put this build where the manifest names the module's component, stop the host and start \
-             it again; no rollback can go back beyond it then. `--dry-run` shows in advance whether it can be applied to the existing data",
+             it again; no rollback can go back beyond it then. `--dry-run` shows in advance whether the start would be accepted",
         ),
         OpenError::UnmarkedContraction { .. } => Problem::new(Code::Migration, with_causes(error)).file(&artifact.path).help(
             "a rollback can bring earlier builds back: only create tables and indexes that are not unique, and add columns. Or write \

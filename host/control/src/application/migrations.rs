@@ -8,6 +8,7 @@ use super::Artifacts;
 use super::databases::{MIGRATION_TIME, problem};
 use crate::state::StateFolder;
 use watertight_component::artifact::Artifact;
+use watertight_graph::plan::Plan;
 use watertight_model::config::AppConfig;
 use watertight_model::ids::ModuleName;
 use watertight_model::migration::{AppliedMigration, MigrationPosition, compare};
@@ -53,6 +54,16 @@ pub(super) fn applied_of(state: &Path, module: &ModuleName) -> Result<Option<Vec
         return Ok(None);
     }
     watertight_sql::applied_migrations(&StateFolder::database_in(state, module))
+}
+
+/// Removes from a plan the migrations that the databases in a state folder have already: a build that a rollback left may come back. Blocks if
+/// the plan has migrations.
+pub(crate) fn retain_pending(plan: &mut Plan, state: &Path) {
+    for change in plan.modules.iter_mut().filter(|change| !change.migrations.is_empty()) {
+        // Opening the database reports why it can't be read.
+        let applied = applied_of(state, &change.name).ok().flatten().unwrap_or_default();
+        change.migrations.retain(|name| applied.iter().all(|applied| applied.name != *name));
+    }
 }
 
 /// Returns the problems for which a start on `state` would refuse the migrations. Tries them on empty databases, so it finds no failure

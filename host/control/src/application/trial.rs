@@ -117,11 +117,14 @@ impl Databases {
         }
         match tried {
             Ok(Ok(CopyTrial { bytes, tried: true })) => {
-                let who = if trial.are_for_a_start() { ", as a start applies them" } else { "" };
-                Ok(Some(format!(
-                    "the migrations of `{name}` were applied to a copy of its data ({}){who}",
-                    ByteSize(bytes)
-                )))
+                let tried =
+                    format!("the migrations of `{name}` were applied to a copy of its data ({})", ByteSize(bytes));
+                Ok(Some(match trial.are_for_a_start() {
+                    true => format!(
+                        "the change waits for a start, which would be accepted: {tried}, as a start applies them"
+                    ),
+                    false => tried,
+                }))
             }
             Ok(Ok(CopyTrial { bytes, tried: false })) => {
                 let most = ByteSize(MAX_COPY);

@@ -23,6 +23,8 @@ use watertight_graph::plan::{Plan, restart_keys};
 use watertight_model::config::AppConfig;
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::Problems;
+use watertight_openapi::compare::compare;
+use watertight_openapi::format::OpenApi;
 use watertight_runtime::link::Linked;
 use watertight_runtime::runtime::{DrainPermit, Generation};
 
@@ -70,7 +72,8 @@ impl Control {
         let start = Instant::now();
         let current = self.runtime().current().number;
         let is_rollback = matches!(change, Change::Rollback(_));
-        let Planned { checked, plan, .. } = self.plan(&self.running.load_full(), arrival.previous, change).await?;
+        let Planned { checked, plan, .. } =
+            self.plan(&self.running.load_full(), arrival.previous, change, true).await?;
         // A build that ran here before has no migrations that its database lacks.
         let notes = if is_rollback {
             Vec::new()
@@ -90,7 +93,7 @@ impl Control {
         let (start, seen) = (Instant::now(), arrival.rollbacks_seen);
         let running = self.running.load_full();
         let is_apply = matches!(change, Change::Apply { .. });
-        let Planned { checked, plan, is_same } = self.plan(&running, arrival.previous, change).await?;
+        let Planned { checked, plan, is_same } = self.plan(&running, arrival.previous, change, true).await?;
         let disk = arrival.disk.await.ok().flatten();
         if is_same && !self.databases.need_republish() {
             let current = self.runtime().current().number;
@@ -139,7 +142,8 @@ impl Control {
     ) -> Result<ChangeOutcome, ChangeError> {
         let (start, seen, mut disk) = (Instant::now(), arrival.rollbacks_seen, arrival.disk);
         let running = self.running.load_full();
-        let planned = self.plan(&running, arrival.previous, change).await?;
+        // Whoever rolls back is in a hurry. A dry run says what clients notice.
+        let planned = self.plan(&running, arrival.previous, change, false).await?;
         if !planned.is_same {
             crash_point(CrashPoint::ChangePlanned);
         }
@@ -149,7 +153,12 @@ impl Control {
         self.queue.check(OperationKind::Rollback, seen)?;
         // Another generation may have been published since the plan was made.
         let running = self.running.load_full();
-        let (plan, is_same) = self.compare(&running, &checked)?;
+        let current = running.clone();
+        let compared = self.run_blocking(move |control| {
+            let (plan, is_same) = control.compare(&current, &checked)?;
+            Ok((checked, plan, is_same))
+        });
+        let (checked, plan, is_same) = compared.await?;
         if is_same {
             self.queue.overtake();
             return Ok(outcome(self.runtime().current().number, false, plan, start));
@@ -191,12 +200,14 @@ impl Control {
         }
     }
 
-    /// Checks the application that a change asks for, and compares it with the running one.
+    /// Checks the application that a change asks for, and compares it with the running one. `for_clients` says whether the plan tells what
+    /// clients notice.
     async fn plan(
         self: &Arc<Self>,
         running: &Arc<RunningApplication>,
         previous: GenerationNumber,
         change: Change,
+        for_clients: bool,
     ) -> Result<Planned, Problems> {
         let running = running.clone();
         self.run_blocking(move |control| {
@@ -208,20 +219,26 @@ impl Control {
             }
             let checked = application::check_with(config, &artifacts)
                 .map_err(|problems| explain_mixed_up_components(problems, &running.graph, &artifacts, is_swap))?;
-            let (plan, is_same) = control.compare(&running, &checked)?;
+            let (mut plan, is_same) = control.compare(&running, &checked)?;
+            if for_clients && !is_same {
+                let generation = control.runtime().current();
+                let old = OpenApi::new(&generation.graph, &generation.routes);
+                plan.clients = compare(&old, &OpenApi::new(&checked.graph, &checked.routes));
+            }
             Ok(Planned { checked, plan, is_same })
         })
         .await
     }
 
     /// Compares an application with the running one, and tells whether they are the same. Refuses one that lacks a contraction that the
-    /// running application has applied.
+    /// running application has applied. Blocks.
     fn compare(&self, running: &RunningApplication, checked: &Checked) -> Result<(Plan, bool), Problems> {
         if !self.state().is_for_development() {
             refuse_lost_contractions(&running.graph, &artifacts(checked))?;
         }
         let mut plan = Plan::new(running.side(), checked.side());
         let is_same = plan.is_empty();
+        application::retain_pending(&mut plan, self.state().path());
         // Settings that need a restart keep the values from the start of the process, whatever was applied since.
         plan.restart = restart_keys(&self.start_config, &checked.config);
         Ok((plan, is_same))

@@ -20,6 +20,8 @@ use watertight_graph::plan::Plan;
 use watertight_model::config::{self, AppConfig, Overrides};
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems, list_names, with_causes};
+use watertight_openapi::compare::compare;
+use watertight_openapi::format::OpenApi;
 use watertight_runtime::runtime::{AdmissionTable, Runtime};
 use watertight_telemetry::table::ChangeResult;
 
@@ -102,7 +104,8 @@ impl StartPlan {
         let Choice::Disk(why) = choice else { unreachable!("there are two choices") };
         let checked =
             application::check_with(config, &artifacts).map_err(|problems| with_rollback_hint(problems, last))?;
-        let plan = last.and_then(|last| plan(&checked, last, &history, &overrides, &artifacts));
+        let mut plan = last.and_then(|last| plan(&checked, last, &history, &overrides, &artifacts));
+        plan.iter_mut().for_each(|plan| application::retain_pending(plan, state.path()));
         // The plan can be empty although the files differ, for example if only a default value was written out.
         let is_same = plan.as_ref().is_some_and(Plan::is_empty);
         let resumed = last.filter(|_| is_same).map(|last| last.number);
@@ -123,11 +126,6 @@ impl StartPlan {
     /// Returns a sentence that says which application is going to run, and why.
     pub fn why(&self) -> &str {
         &self.why
-    }
-
-    /// Names the command that the history records as the one that asked for a new generation. By default, it is `run`.
-    pub fn asked_by(self, command: &'static str) -> Self {
-        Self { command, ..self }
     }
 
     /// Returns the state folder.
@@ -203,19 +201,23 @@ impl StartPlan {
 }
 
 /// The application that a start runs, and a log line with the reason.
-enum Choice<'a> {
+pub(super) enum Choice<'a> {
     Resume(&'a PublishedGeneration, String),
     Disk(String),
 }
 
 /// The record of the files on disk, in the current format and in that of a history of format 1.
-struct DiskState {
+pub(super) struct DiskState {
     record: DiskRecord,
     of_format_1: Digest,
 }
 
 /// Chooses between the last published generation and the files on disk. Without `disk`, chooses the former.
-fn choose<'a>(history: &'a History, disk: Option<&DiskState>, source: StartSource) -> Result<Choice<'a>, Problems> {
+pub(super) fn choose<'a>(
+    history: &'a History,
+    disk: Option<&DiskState>,
+    source: StartSource,
+) -> Result<Choice<'a>, Problems> {
     let Some(last) = history.last() else {
         return match disk {
             Some(_) => Ok(Choice::Disk(
@@ -278,9 +280,38 @@ pub fn find_application_on_start(
     }
 }
 
+/// Returns the configuration and components of a published generation, without checking whether they can run. `None` as the number means
+/// the generation that was published last. Creates and locks nothing.
+///
+/// # Errors
+///
+/// A problem if the history of `state` doesn't keep the generation, and those of files that can't be read.
+pub fn find_published_application(
+    number: Option<GenerationNumber>,
+    overrides: &Overrides,
+    state: &Path,
+) -> Result<(AppConfig, Artifacts), Problems> {
+    let history = StateFolder::read_history(state).map_err(|error| Problem::new(Code::State, with_causes(&error)))?;
+    let found = number.map_or_else(|| history.last(), |number| history.find(number));
+    let published = found.ok_or_else(|| {
+        let known: Vec<String> = history.published().iter().map(|one| one.number.to_string()).collect();
+        let (message, help) = match number {
+            Some(number) => (
+                format!("the history doesn't keep generation {number}"),
+                format!("the history keeps {}", known.join(", ")),
+            ),
+            None => {
+                ("nothing was published in the state folder yet".to_owned(), "`watertight run` publishes".to_owned())
+            }
+        };
+        Problem::new(Code::UnknownName, message).help(help)
+    })?;
+    kept_application(published, history.files(), overrides, std::iter::empty())
+}
+
 /// Reads the components that a configuration names, and makes the record of all files. Returns the problems instead of the record if a
 /// component can't be read.
-fn on_disk(config: &AppConfig) -> (Artifacts, Result<DiskState, Problems>) {
+pub(super) fn on_disk(config: &AppConfig) -> (Artifacts, Result<DiskState, Problems>) {
     let (artifacts, problems) = application::load_components(config);
     let digests: BTreeMap<ModuleName, Digest> =
         artifacts.iter().map(|(name, artifact)| (name.clone(), artifact.digest)).collect();
@@ -311,7 +342,12 @@ fn plan(
 ) -> Option<Plan> {
     let (config, artifacts) = kept_application(last, history.files(), overrides, known.values()).ok()?;
     let old = application::check_with(config, &artifacts).ok()?;
-    Some(Plan::new(old.side(), checked.side()))
+    let mut plan = Plan::new(old.side(), checked.side());
+    if !plan.is_empty() {
+        let document = |checked: &Checked| OpenApi::new(&checked.graph, &checked.routes);
+        plan.clients = compare(&document(&old), &document(checked));
+    }
+    Some(plan)
 }
 
 /// Loads the application of a published generation. Takes components from `known` instead of reading them again.

@@ -3,17 +3,31 @@
 //! A response describes only what the client did or what a module returned. It never contains a file path, an SQL statement or a
 //! backtrace.
 
+mod accept;
+mod body;
+mod conditions;
+mod extras;
+mod template;
+
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, Response, StatusCode};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::request::Parts;
+use axum::http::{Response, StatusCode};
 use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
-use super::details::{Failure, RequestFault, title};
-use watertight_graph::routes::{ErrorMapping, Route};
+pub(super) use conditions::check;
+
+use super::details::{Failure, RequestFault, UNNAMED_ERROR, title};
+use template::Values;
+use watertight_graph::routes::{BodyForm, CaseDocs, ErrorMappings, ParameterValue, Route};
 use watertight_json::EncodeError;
+use watertight_model::config::needs_location;
 use watertight_runtime::runtime::CallError;
 use watertight_store::RequestNotes;
+
+/// Statuses whose answers never have a body (RFC 9110, section 15.3).
+const NO_BODY: [StatusCode; 2] = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT];
 
 /// A reason for which the host answers a request with an error of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +42,8 @@ pub enum HostProblem {
     Invalid(Vec<RequestFault>),
     /// No route matches the path.
     NoSuchPath,
+    /// Nothing answers requests for the host that the request names.
+    Misdirected,
     /// Routes match the path, but only with other methods.
     MethodNotAllowed,
     /// The request body did not arrive in time.
@@ -43,6 +59,20 @@ pub enum HostProblem {
     UnsupportedMediaType {
         /// The media types that the route takes, separated by commas.
         accepted: String,
+    },
+    /// The client doesn't take the media type of the answer.
+    NotAcceptable {
+        /// The media type of the answer.
+        offered: String,
+    },
+    /// A condition of the request doesn't hold, or nobody can check it.
+    PreconditionFailed,
+    /// The route takes only requests with the header `If-Match`.
+    PreconditionRequired,
+    /// The body doesn't have the part that the request asks for.
+    RangeNotSatisfiable {
+        /// The length of the body, in bytes.
+        length: usize,
     },
     /// The request body is compressed.
     UnsupportedContentCoding,
@@ -81,6 +111,11 @@ impl HostProblem {
             ),
             Self::Invalid(_) => (StatusCode::BAD_REQUEST, "invalid-request", "the request has faults".to_owned()),
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "nothing is at this path".to_owned()),
+            Self::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected",
+                "nothing here answers for the host of the request".to_owned(),
+            ),
             Self::MethodNotAllowed => (
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
@@ -99,6 +134,26 @@ impl HostProblem {
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 "unsupported-media-type",
                 format!("send the body as `Content-Type: {accepted}`"),
+            ),
+            Self::NotAcceptable { offered } => (
+                StatusCode::NOT_ACCEPTABLE,
+                "not-acceptable",
+                format!("the answer is `{offered}`, which the request's `Accept` rules out"),
+            ),
+            Self::PreconditionFailed => (
+                StatusCode::PRECONDITION_FAILED,
+                "precondition-failed",
+                "a condition of the request does not hold, or can't be checked here".to_owned(),
+            ),
+            Self::PreconditionRequired => (
+                StatusCode::PRECONDITION_REQUIRED,
+                "precondition-required",
+                "send the entity tag of what the request changes as `If-Match`".to_owned(),
+            ),
+            Self::RangeNotSatisfiable { length } => (
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "range-not-satisfiable",
+                format!("the body has {length} bytes, and none of those that the request asks for"),
             ),
             Self::UnsupportedContentCoding => (
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -169,71 +224,110 @@ pub(super) fn storage_full_if_server_error(failure: Failure, notes: &RequestNote
     }
 }
 
-fn json(status: StatusCode, body: Vec<u8>) -> Response<Body> {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+/// What an answer depends on besides the function's result.
+pub(super) struct Asked<'a> {
+    head: &'a Parts,
+    /// The texts of parameters that templates of the answer use.
+    parameters: Vec<Option<String>>,
 }
 
-/// Builds the response for the result of a function. `limit` is the maximum length of its JSON, in bytes. The inner `Err` is the response
-/// for a typed error that the module returned.
+impl<'a> Asked<'a> {
+    /// Keeps what the answer of `route` needs of a request. `values` are the parameters of the call.
+    pub(super) fn new(route: &Route, head: &'a Parts, values: &[Val]) -> Self {
+        let text = |value: &ParameterValue| value.path.text(values.get(value.index)?, usize::MAX).ok().flatten();
+        Self { head, parameters: route.answer.parameters.iter().map(text).collect() }
+    }
+}
+
+/// Builds the response for the result of a function. `limit` is the maximum length of its body, in bytes. The inner `Err` is the response
+/// for a typed error that the module returned, or for a condition of the request.
 ///
 /// # Errors
 ///
-/// Fails if the result cannot be encoded: its JSON is longer than `limit`, or it contains a float that JSON cannot express.
+/// Fails if the result cannot be written: its body is longer than `limit`, it contains a float that JSON cannot express, or a value that
+/// can't stand where a template has it.
 pub(super) fn from_result(
     route: &Route,
     result: Option<&Val>,
     limit: usize,
+    asked: &Asked<'_>,
 ) -> Result<Result<Response<Body>, Failure>, EncodeError> {
-    let value = match (result, &route.answer.errors) {
+    let mapping = &route.answer;
+    let value = match (result, &mapping.errors) {
         (Some(Val::Result(Ok(value))), Some(_)) => value.as_deref(),
         (Some(Val::Result(Err(error))), Some(errors)) => {
-            return module_error(error.as_deref(), errors, limit).map(Err);
+            return module_error(error.as_deref(), errors, limit, asked).map(Err);
         }
         (value, _) => value,
     };
-    let status = route.answer.status;
-    Ok(Ok(match (value, &route.answer.value) {
-        (Some(value), Some(codec)) => {
-            let mut body = Vec::with_capacity(256);
-            codec.encode(value, &mut body, limit)?;
-            json(status, body)
-        }
-        _ => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = status;
-            response
-        }
-    }))
+    let status = mapping.status.of(value).ok_or_else(|| mismatch("a case that has a status"))?;
+    let values = Values { result: value, parameters: &asked.parameters };
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    let mut bytes = Vec::new();
+    let mut is_bytes = false;
+    if let (Some(value), Some(body)) = (value, &mapping.body)
+        && !NO_BODY.contains(&status)
+    {
+        let media_type = body::write(body, value, values, limit, &mut bytes)?;
+        response.headers_mut().insert(CONTENT_TYPE, media_type);
+        is_bytes = matches!(body.form, BodyForm::Bytes);
+    }
+    if let Some(extras) = &mapping.extras {
+        extras::add(extras, values, &bytes, response.headers_mut())?;
+    }
+    if needs_location(status) && !response.headers().contains_key(LOCATION) {
+        let what = format!("an answer of status {}", status.as_u16());
+        return Err(EncodeError::Unfit { what, why: "a value of its `Location` is absent".to_owned() });
+    }
+    Ok(conditions::complete(response, bytes, is_bytes, route, asked.head))
 }
 
-/// Builds the error response for a typed error that a module returned.
+/// Builds the error response for an error that a module returned.
 fn module_error(
     error: Option<&Val>,
-    errors: &std::collections::BTreeMap<String, ErrorMapping>,
+    errors: &ErrorMappings,
     limit: usize,
+    asked: &Asked<'_>,
 ) -> Result<Failure, EncodeError> {
-    let not = |expected: &str| EncodeError::Mismatch { pointer: String::new(), expected: expected.to_owned() };
-    let (case, payload) = match error {
-        Some(Val::Variant(case, payload)) => (case, payload.as_deref()),
-        Some(Val::Enum(case)) => (case, None),
-        _ => return Err(not("an error with cases")),
+    let (case, payload, answer) = match (errors, error) {
+        (ErrorMappings::Whole(answer), payload) => (None, payload, answer),
+        (ErrorMappings::Cases(cases), Some(Val::Variant(case, _) | Val::Enum(case))) => {
+            let answer = cases.get(case).ok_or_else(|| mismatch("a case that has a status"))?;
+            let payload = if let Some(Val::Variant(_, payload)) = error { payload.as_deref() } else { None };
+            (Some(&**case), payload, answer)
+        }
+        (ErrorMappings::Cases(_), _) => return Err(mismatch("an error with cases")),
     };
-    let answer = errors.get(case).ok_or_else(|| not("a case that has a status"))?;
     let raw = match (payload, &answer.payload) {
         (Some(payload), Some(codec)) => {
             let mut body = Vec::new();
             codec.encode(payload, &mut body, limit)?;
-            let text = String::from_utf8(body).map_err(|_| not("UTF-8"))?;
-            Some(RawValue::from_string(text).map_err(|_| not("JSON"))?)
+            let text = String::from_utf8(body).map_err(|_| mismatch("UTF-8"))?;
+            Some(RawValue::from_string(text).map_err(|_| mismatch("JSON"))?)
         }
         _ => None,
     };
-    let detail = match payload {
-        Some(Val::String(text)) => text.clone(),
-        _ => title(case),
+    let documented = answer.docs.as_ref().map(|docs| &*docs.title);
+    let title = documented.map_or_else(|| title(case.unwrap_or(UNNAMED_ERROR)), ToOwned::to_owned);
+    let detail = match (payload, &answer.docs) {
+        (Some(Val::String(text)), _) => text.clone(),
+        (_, Some(CaseDocs { detail: Some(detail), .. })) => (**detail).to_owned(),
+        _ => title.clone(),
     };
-    Ok(Failure::of_module(answer.status, case, detail, raw))
+    let values = Values { result: payload, parameters: &asked.parameters };
+    let mut failure = Failure::of_module(answer.status, case, title, detail, raw);
+    for (name, template) in &answer.headers {
+        if let Some(value) = template::header(template, values, name.as_str())? {
+            failure = failure.with_header(name.clone(), value);
+        }
+    }
+    Ok(failure)
 }
+
+fn mismatch(expected: &str) -> EncodeError {
+    EncodeError::Mismatch { pointer: String::new(), expected: expected.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::ready;
 
 use axum::body::{Body, Bytes};
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, ETAG};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, ETAG};
 use axum::http::{HeaderMap, HeaderValue, Request, Response};
 use futures::StreamExt as _;
 use hyper::body::Body as _;
@@ -29,7 +29,9 @@ const SHRINKING: [&str; 6] = [
 /// Compresses a response if that is worth it and the client takes it. `headers` are those of the request.
 pub(super) async fn compress(headers: &HeaderMap, response: Response<Body>) -> Response<Body> {
     let is_small = !SIZES.contains(&response.body().size_hint().exact().unwrap_or_default());
-    if is_small || !shrinks(response.headers()) {
+    // A part of a body has the offsets of the whole body without a coding.
+    let is_part = response.headers().contains_key(CONTENT_RANGE);
+    if is_small || is_part || !shrinks(response.headers()) {
         return response;
     }
     let mut head = Request::new(());

@@ -8,10 +8,12 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header}
 use hyper::body::Body as _;
 
 use super::access::{Line, method_name};
+use super::client;
 use super::panics::PanicMessage;
 use super::server::RequestBody;
 use super::{Answerer, GENERATION, REQUEST_ID, TRACEPARENT, TRACESTATE};
 use watertight_runtime::runtime::Generation;
+use watertight_store::ClientInfo;
 use watertight_telemetry::{Span, Trace, logged_path};
 
 /// The maximum length of a client's own request id, in bytes. A longer id is replaced by a new one.
@@ -24,10 +26,17 @@ pub(super) struct Origin {
     pub(super) id: Arc<str>,
     pub(super) trace: Trace,
     pub(super) uri: Uri,
+    /// What is known of the client. `None` if nothing of the generation needs it.
+    pub(super) client: Option<Arc<ClientInfo>>,
     method: Method,
 }
 
 impl Origin {
+    /// Returns the name of the host that the client's request is for, if something of the generation needs it. Middlewares can't change it.
+    pub(super) fn host(&self) -> Option<&str> {
+        self.client.as_ref()?.host.as_deref()
+    }
+
     /// Counts and logs a panic of the host during this request.
     pub(super) fn record_panic(&self, panic: &PanicMessage, generation: &Generation) {
         generation.telemetry().count_panic("data");
@@ -59,7 +68,8 @@ impl RequestContext {
             span.set_text("url.path", request.uri().path());
         }
         let (id, uri, method) = (request_id(headers), request.uri().clone(), request.method().clone());
-        Self { origin: Origin { arrival, id, trace, uri, method }, span }
+        let client = client::info(request, generation.routes.door());
+        Self { origin: Origin { arrival, id, trace, uri, client, method }, span }
     }
 
     /// Completes the response's headers, and records the response in metrics, the access log and the trace. `answerer` is the route or the
@@ -114,10 +124,10 @@ impl RequestContext {
 }
 
 impl Answerer {
-    /// Returns the template of the paths that the route or the mount answers.
+    /// Returns the host, if there is one, and the template of the paths that the route or the mount answers.
     fn path(self, generation: &Generation) -> &str {
         match self {
-            Self::Route(place) => &generation.routes.routes()[place].path,
+            Self::Route(place) => &generation.routes.routes()[place].label,
             Self::Mount(place) => generation.mount_label(place),
         }
     }

@@ -22,6 +22,8 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 const TYPE_PREFIX: &str = "/problems/";
 /// The value of `Retry-After` in responses with status 503, in seconds.
 const RETRY_SECONDS: u16 = 1;
+/// The name of an error that a module returned without a case.
+pub(super) const UNNAMED_ERROR: &str = "error";
 /// The maximum number of bytes of a client-chosen name, such as a query field, that a response repeats.
 const MAX_NAME: usize = 128;
 
@@ -149,17 +151,28 @@ impl Failure {
         self
     }
 
-    /// Creates the failure for a typed error that a module returned: its case, and its payload as JSON if it has one.
+    /// Creates the failure for a typed error that a module returned: its case, unless its type has none, and its payload as JSON if it has
+    /// one.
     pub(super) fn of_module(
         status: StatusCode,
-        case: &str,
-        detail: impl Into<String>,
+        case: Option<&str>,
+        title: String,
+        detail: String,
         payload: Option<Box<RawValue>>,
     ) -> Self {
-        let mut failure = Self::new(status, case, detail);
-        failure.0.details.case = Some(case.to_owned());
-        failure.0.details.payload = payload;
+        let mut failure = Self::new(status, case.unwrap_or(UNNAMED_ERROR), detail);
+        let details = &mut failure.0.details;
+        (details.title, details.payload) = (title, payload);
+        details.case = case.map(ToOwned::to_owned);
         failure
+    }
+
+    /// Replaces the start of the problem's `type`, `/problems/`, by `base`.
+    pub(super) fn with_type_base(mut self, base: Option<&str>) -> Self {
+        if let Some(base) = base {
+            self.0.details.kind.replace_range(..TYPE_PREFIX.len(), base);
+        }
+        self
     }
 
     /// Sets the problems for which a change is refused.
@@ -192,7 +205,7 @@ impl Failure {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.extend(more);
         if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, RETRY_SECONDS.into());
+            headers.entry(RETRY_AFTER).or_insert_with(|| RETRY_SECONDS.into());
         }
         response
     }

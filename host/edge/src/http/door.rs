@@ -13,6 +13,7 @@ use axum::http::{HeaderValue, Method, Request, Response, StatusCode};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
+use super::details::Failure;
 use watertight_graph::routes::Door;
 use watertight_model::config::{CorsOrigins, CorsRules};
 
@@ -26,9 +27,9 @@ pub(super) struct CrossOrigin {
 }
 
 impl CrossOrigin {
-    /// Returns the rules for a request, whose normalized path is `path`. `None` if no rules cover it.
-    pub(super) fn of<B>(door: &Door, request: &Request<B>, path: &str) -> Option<Self> {
-        let rules = layer(door.cors(path)?);
+    /// Returns the rules for a request for `host`, whose normalized path is `path`. `None` if no rules cover it.
+    pub(super) fn of<B>(door: &Door, host: Option<&str>, request: &Request<B>, path: &str) -> Option<Self> {
+        let rules = layer(door.cors(host, path)?);
         let mut head = Request::new(());
         request.method().clone_into(head.method_mut());
         for name in DECISIVE {
@@ -93,6 +94,11 @@ fn layer(rules: &CorsRules) -> CorsLayer {
         .expose_headers(expose.clone())
         .max_age(*max_age);
     if *credentials { layer.allow_credentials(true) } else { layer }
+}
+
+/// Builds the response that reports a failure. `id` is the id of the request.
+pub(super) fn problem(door: &Door, failure: Failure, id: &str) -> Response<Body> {
+    failure.with_type_base(door.config.problems.as_deref()).into_response_for(id)
 }
 
 /// Adds headers to a response that doesn't have them.

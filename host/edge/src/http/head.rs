@@ -124,6 +124,19 @@ fn is_authority(text: &[u8]) -> bool {
     is_host && is_port
 }
 
+/// Returns the name of the host in an authority: in lower case, without a port and without a dot at its end. `None` if the text is no
+/// authority.
+pub(super) fn host_name(authority: &[u8]) -> Option<Box<str>> {
+    if !is_authority(authority) {
+        return None;
+    }
+    let text = std::str::from_utf8(authority).ok()?;
+    // The brackets of an IPv6 address hold colons.
+    let end = text.rfind(']').map_or_else(|| text.find(':').unwrap_or(text.len()), |bracket| bracket + 1);
+    let name = &text[..end];
+    Some(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into())
+}
+
 fn number(digits: &[u8]) -> u32 {
     digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'))
 }
@@ -265,6 +278,22 @@ mod tests {
             "http://a",
         ] {
             assert!(!is_authority(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_host_has_no_port() {
+        for (authority, name) in [
+            ("API.Example.com", Some("api.example.com")),
+            ("api.example.com:8080", Some("api.example.com")),
+            ("api.example.com.:", Some("api.example.com")),
+            ("[::1]:80", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            ("127.0.0.1:1", Some("127.0.0.1")),
+            ("a b", None),
+            ("", None),
+        ] {
+            assert_eq!(host_name(authority.as_bytes()).as_deref(), name, "{authority}");
         }
     }
 

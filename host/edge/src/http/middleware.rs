@@ -1,7 +1,8 @@
 //! Middlewares: modules that get a request before its route or mount, and pass it on.
 //!
 //! Each request that a middleware passes on looks for what answers it anew, as the middleware made it: the next middleware in the order of
-//! the table that covers its path, and then a route or a mount. So a path that a middleware changes meets the checks of the new path.
+//! the table that covers its path, and then a route or a mount. So a path that a middleware changes meets the checks of the new path. The
+//! host stays that of the client's request.
 
 use std::sync::{Arc, OnceLock};
 
@@ -14,6 +15,7 @@ use http_body_util::BodyExt as _;
 use super::answer::HostProblem;
 use super::context::Origin;
 use super::details::Failure;
+use super::door;
 use super::head;
 use super::mount::{HandledRequest, host_of};
 use super::panics::catch_panic;
@@ -59,9 +61,10 @@ impl Passage {
 
     /// Lets the next middleware, or else a route or a mount, answer a request that was passed on.
     async fn go_on(self, request: Request<RequestBody>) -> Result<Answer, Failure> {
-        head::check_for(&request, |path| is_mounted(&self.generation, &request, path))?;
+        let host = self.origin.host();
+        head::check_for(&request, |path| is_mounted(&self.generation, &request, host, path))?;
         let (head, body) = request.into_parts();
-        let next = self.generation.routes.middleware(self.next, &head::normalize_path(head.uri.path()));
+        let next = self.generation.routes.middleware(self.next, host, &head::normalize_path(head.uri.path()));
         if let Some(place) = next {
             return self.meet(place, head, body).await;
         }
@@ -90,7 +93,8 @@ impl Downstream for Passage {
                 origin.record_panic(&panic, &generation);
                 Err(HostProblem::HostFailed.into())
             });
-            let answer = answered.unwrap_or_else(|failure| failure.into_response_for(&origin.id).into());
+            let door = generation.routes.door();
+            let answer = answered.unwrap_or_else(|failure| door::problem(door, failure, &origin.id).into());
             answer.response.map(|body| body.map_err(|_| CutAnswer).boxed_unsync())
         };
         work.boxed()

@@ -23,12 +23,12 @@ use super::server::{BodyError, HeldBytes, RequestBody};
 use super::{Answer, InFlightPermit, REQUEST_ID, TRACEPARENT};
 use watertight_graph::routes::Mount;
 use watertight_runtime::runtime::{Generation, HandlerError, HandlerPlace, HandlerRequest};
-use watertight_store::{BodyFault, Downstream, RequestInfo, RequestNotes};
+use watertight_store::{BodyFault, ClientScheme, Downstream, RequestInfo, RequestNotes};
 
 /// The header in which a handler finds the mount's path, if the mount takes it away from the request's path.
 static FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 /// The host of a request that names none, which only HTTP/1.0 permits. A handler always gets one.
-const NO_HOST: HeaderValue = HeaderValue::from_static("localhost");
+static NO_HOST: HeaderValue = HeaderValue::from_static("localhost");
 
 /// A request for the handler of a mount or of a middleware.
 pub(super) struct HandledRequest<'a> {
@@ -81,6 +81,7 @@ impl<'a> HandledRequest<'a> {
             route: label,
             uri: origin.uri.clone(),
             generation: generation.number,
+            client: origin.client.clone(),
         });
         let is_answered = Arc::new(AtomicBool::new(false));
         let body = Upload { body: body.without_stall_limit_once(is_answered.clone()), held: None };
@@ -133,25 +134,39 @@ fn prepare(head: &mut Parts, prefix: Option<&str>, origin: &Origin) {
         let prefix = HeaderValue::from_str(prefix).expect("the path of a mount is header text");
         head.headers.insert(&FORWARDED_PREFIX, prefix);
     }
-    // The listener has no TLS, whatever the target of a client says.
-    if head.uri.scheme().is_some() {
-        let mut parts = std::mem::take(&mut head.uri).into_parts();
-        parts.scheme = Some(uri::Scheme::HTTP);
-        head.uri = Uri::from_parts(parts).expect("the target has the parts that it had before");
-    }
+    set_scheme(head, origin.client.as_ref().map(|client| client.scheme).unwrap_or_default());
     let id = HeaderValue::from_str(&origin.id).expect("request ids are printable ASCII");
     head.headers.insert(&REQUEST_ID, id);
     let trace = HeaderValue::from_bytes(&origin.trace.to_traceparent()).expect("hexadecimal digits are header text");
     head.headers.insert(&TRACEPARENT, trace);
     if head.uri.authority().is_none() && !head.headers.contains_key(header::HOST) {
-        head.headers.insert(header::HOST, NO_HOST);
+        head.headers.insert(header::HOST, NO_HOST.clone());
     }
     join_cookies(&mut head.headers);
 }
 
+/// Sets the scheme of a request's target. The listener has no TLS, so `https` is only what a trusted proxy says, never the target of a
+/// client.
+fn set_scheme(head: &mut Parts, scheme: ClientScheme) {
+    let is_https = scheme == ClientScheme::Https;
+    if head.uri.scheme().is_none() && !is_https {
+        return;
+    }
+    let mut parts = std::mem::take(&mut head.uri).into_parts();
+    if parts.authority.is_none() {
+        // A target without a host can't have a scheme.
+        let host = head.headers.get(header::HOST).unwrap_or(&NO_HOST);
+        parts.authority = host.to_str().ok().and_then(|host| host.parse().ok());
+    }
+    if parts.authority.is_some() {
+        parts.scheme = Some(if is_https { uri::Scheme::HTTPS } else { uri::Scheme::HTTP });
+    }
+    head.uri = Uri::from_parts(parts).expect("the target has a path, and a host if it has a scheme");
+}
+
 /// Returns the header `Host` of a request to `uri`.
 pub(super) fn host_of(uri: &Uri) -> HeaderValue {
-    uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()).unwrap_or(NO_HOST)
+    uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok()).unwrap_or_else(|| NO_HOST.clone())
 }
 
 /// Joins the fields `cookie` of a request. HTTP/2 lets a client send each cookie in a field of its own, and wants them joined before anything

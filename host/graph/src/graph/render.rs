@@ -136,6 +136,9 @@ pub struct CallView<'a> {
 /// A mount as the output shows it: a path whose requests a module answers by its own HTTP handler.
 #[derive(Debug, Serialize)]
 pub struct MountView<'a> {
+    /// The name of the host that the mount answers. `None` means every host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<&'a str>,
     /// The path that the mount takes, together with every path below it.
     pub path: &'a str,
     /// The module whose handler answers.
@@ -151,16 +154,33 @@ pub struct MountView<'a> {
 /// A middleware as the output shows it: a path whose requests a module gets before whatever answers them.
 #[derive(Debug, Serialize)]
 pub struct MiddlewareView<'a> {
+    /// The name of the host whose requests the module gets. `None` means every host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<&'a str>,
     /// The path below which the middleware gets all requests.
     pub path: &'a str,
     /// The module.
     pub module: &'a ModuleName,
 }
 
+impl MountView<'_> {
+    /// Returns the host and the path.
+    fn label(&self) -> String {
+        format!("{}{}", self.host.unwrap_or_default(), self.path)
+    }
+}
+
+impl MiddlewareView<'_> {
+    /// Returns the host and the path.
+    fn label(&self) -> String {
+        format!("{}{}", self.host.unwrap_or_default(), self.path)
+    }
+}
+
 impl fmt::Display for MountView<'_> {
     /// Writes the mount without its module: `/files (wasi:http/incoming-handler@0.2.6; GET, POST; stripped)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}", self.path, self.handler)?;
+        write!(f, "{} ({}", self.label(), self.handler)?;
         if let Some(methods) = &self.methods {
             write!(f, "; {}", methods.join(", "))?;
         }
@@ -242,11 +262,9 @@ impl<'a> GraphView<'a> {
                 for mount in self.mounts.iter().filter(|mount| mount.module == module.name) {
                     let _ = writeln!(out, "      serves  {mount}");
                 }
-                for (place, MiddlewareView { path, .. }) in
-                    self.middlewares.iter().enumerate().filter(|(_, one)| one.module == module.name)
-                {
-                    let _ =
-                        writeln!(out, "      before  {path} (middleware {} of {})", place + 1, self.middlewares.len());
+                for (place, one) in self.middlewares.iter().enumerate().filter(|(_, one)| one.module == module.name) {
+                    let (label, all) = (one.label(), self.middlewares.len());
+                    let _ = writeln!(out, "      before  {label} (middleware {} of {all})", place + 1);
                 }
                 for call in self.calls.iter().filter(|call| call.from == module.name) {
                     let implements = call.implements.map(|name| format!(" ({name})")).unwrap_or_default();
@@ -278,10 +296,10 @@ impl<'a> GraphView<'a> {
         }
         for (index, mount) in self.mounts.iter().enumerate() {
             // A module's name has no underscore.
-            let _ = writeln!(out, "  mount_{index}([\"{}\"]) --> {}", mount.path, mount.module);
+            let _ = writeln!(out, "  mount_{index}([\"{}\"]) --> {}", mount.label(), mount.module);
         }
-        for (place, MiddlewareView { path, module }) in self.middlewares.iter().enumerate() {
-            let _ = writeln!(out, "  middleware_{place}{{{{\"{path}\"}}}} --> {module}");
+        for (place, one) in self.middlewares.iter().enumerate() {
+            let _ = writeln!(out, "  middleware_{place}{{{{\"{}\"}}}} --> {}", one.label(), one.module);
         }
         for call in &self.calls {
             let arrow = match call.kind {
@@ -307,11 +325,12 @@ impl<'a> GraphView<'a> {
             }
             out.push_str("  }\n");
         }
-        for MountView { path, module, .. } in &self.mounts {
-            let _ = writeln!(out, "  \"{path}\" [shape=plaintext];\n  \"{path}\" -> \"{module}\";");
+        for mount in &self.mounts {
+            let (label, module) = (mount.label(), mount.module);
+            let _ = writeln!(out, "  \"{label}\" [shape=plaintext];\n  \"{label}\" -> \"{module}\";");
         }
-        for (place, MiddlewareView { path, module }) in self.middlewares.iter().enumerate() {
-            let name = format!("{}. before {path}", place + 1);
+        for (place, one) in self.middlewares.iter().enumerate() {
+            let (name, module) = (format!("{}. before {}", place + 1, one.label()), one.module);
             let _ = writeln!(out, "  \"{name}\" [shape=hexagon];\n  \"{name}\" -> \"{module}\";");
         }
         for call in &self.calls {

@@ -63,10 +63,50 @@ fn a_middleware_comes_goes_or_moves() {
     assert_eq!(plan(&[&*b, &c].concat(), &all).to_string(), "+ middleware a of /\n");
 }
 
+#[test]
+fn tables_of_different_hosts_are_different() {
+    let mount = |host: &str, module: &str| format!("[[mount]]\npath = \"/\"\nmodule = \"{module}\"\n{host}\n");
+    let route = |host: &str| format!("[[route]]\nmethod = \"GET\"\npath = \"/x\"\ncall = \"a/i.f\"\n{host}\n");
+    let cors = |host: &str| format!("[[cors]]\norigins = [\"*\"]\n{host}\n");
+    let (one, other) = ("host = \"one.example\"", "host = \"*.example\"");
+    let old = [mount("", "a"), mount(one, "a"), route(one), cors(one)].concat();
+    let new = [mount("", "a"), mount(one, "b"), mount(other, "a"), route(""), route(other), cors("")].concat();
+    let lines = "+ route GET /x, answered by a/i.f\n+ route GET *.example/x, answered by a/i.f\n\
+                 - route GET one.example/x, answered by a/i.f\n+ mount *.example/, answered by a\n\
+                 ~ mount one.example/, answered by b\n+ cors /\n- cors one.example/\n";
+    assert_eq!(plan(&old, &new).to_string(), lines);
+    assert!(plan(&old, &old).is_empty());
+    let middleware = |host: &str| format!("[[middleware]]\npath = \"/\"\nmodule = \"a\"\n{host}\n");
+    let lines = "+ middleware a of *.example/\n- middleware a of one.example/\n";
+    assert_eq!(plan(&middleware(one), &middleware(other)).to_string(), lines);
+}
+
 /// A client may be older or newer than the host.
 #[test]
 fn a_plan_without_mounts_can_be_read() {
     let read: Plan =
         serde_json::from_str(r#"{"modules":[],"compartments":[],"routes":[],"restart":[]}"#).expect("a plan");
     assert!(read.is_empty());
+}
+
+#[test]
+fn what_an_answer_says_is_part_of_its_route() {
+    let route = |status: &str, answer: &str| {
+        format!(
+            "[[route]]\nmethod = \"GET\"\npath = \"/a\"\ncall = \"a/b.c\"\nstatus = {status}\nerrors = {{ \"*\" = 500 }}\n\
+             answer = {{ {answer} }}\n"
+        )
+    };
+    let header = route("{ created = 201, same = 200 }", "headers = { X-A = \"{id}\" }");
+    assert!(plan(&header, &format!("\n\n{header}")).is_empty());
+    for other in [
+        route("200", "headers = { X-A = \"{id}\" }"),
+        route("{ created = 201, same = 202 }", "headers = { X-A = \"{id}\" }"),
+        route("{ created = 201, same = 200 }", "headers = { X-A = \"{name}\" }"),
+        route("{ created = 201, same = 200 }", "etag = \"strong\""),
+        header.replace("= 500", "= { status = 500, headers = { Retry-After = \"1\" } }"),
+    ] {
+        let plan = plan(&header, &other);
+        assert_eq!(plan.routes.iter().map(|route| route.change).collect::<Vec<_>>(), [Change::Changed], "{other}");
+    }
 }

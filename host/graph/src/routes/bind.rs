@@ -1,29 +1,26 @@
 //! Binds one route: it gives each parameter a part of the request, and each error case a status.
 
+mod answer;
+mod error;
 mod request;
+mod template;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use ::http::StatusCode;
-
-use super::{ErrorMapping, ResultMapping, Route};
+use super::answer::ParameterValue;
+use super::{DOCUMENT_PATH, Route};
 use crate::graph::{AppGraph, FoundFunction, FunctionNotFound, is_handler};
+use watertight_component::artifact::InterfaceDocs;
 use watertight_component::shape::Type;
 use watertight_json::{Codec, Unsupported};
 use watertight_model::config::{PartialRoute, RouteConfig};
 use watertight_model::ids::{FunctionPath, InterfaceName};
 use watertight_model::problem::{Code, Problem, list_names};
 
-/// Statuses whose answers never have a body (RFC 9110, section 6.4.1).
-const NO_BODY: [StatusCode; 3] = [StatusCode::NO_CONTENT, StatusCode::RESET_CONTENT, StatusCode::NOT_MODIFIED];
-
 /// Binds `route` to its function. Returns `None` and adds to `problems` if something does not fit.
 pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Problem>) -> Option<Route> {
     let before = problems.len();
     let path = &route.call.value;
     let found = find(route, graph, problems)?;
-    let mut binder = Binder { route, found, problems };
+    let mut binder = Binder::new(route, found, graph, problems);
     let parameters = binder.parameters();
     let answer = binder.answer();
     let body = binder.body();
@@ -33,6 +30,8 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
     }
     Some(Route {
         method: route.method,
+        host: route.host.clone(),
+        label: super::label(route.host.as_ref(), route.path.value.as_str()),
         path: route.path.value.as_str().into(),
         module: path.module.clone(),
         interface: found.interface.clone(),
@@ -40,6 +39,7 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
         absent_body,
         parameters,
         body: body?,
+        json: route.json,
         unknown_input: route.unknown_input,
         answer: answer?,
     })
@@ -48,13 +48,16 @@ pub(super) fn bind(route: &RouteConfig, graph: &AppGraph, problems: &mut Vec<Pro
 /// Checks a route that has faults of its own, as far as those faults allow it.
 pub(super) fn check(partial: &PartialRoute, graph: &AppGraph, problems: &mut Vec<Problem>) {
     let Some(found) = find(&partial.route, graph, problems) else { return };
-    let mut binder = Binder { route: &partial.route, found, problems };
+    let mut binder = Binder::new(&partial.route, found, graph, problems);
     if partial.bindings {
         binder.parameters();
         binder.body();
     }
     if partial.errors {
-        binder.answer();
+        binder.errors();
+    }
+    if partial.answer {
+        binder.success();
     }
 }
 
@@ -108,17 +111,40 @@ fn which_of(path: &FunctionPath, exports: &[String]) -> String {
 
 /// Reports that the path template of `route` matches a path that another template matches too. Only the router finds such a conflict.
 pub(super) fn conflict(route: &Route, error: &matchit::InsertError) -> Problem {
-    Problem::new(Code::RouteConflict, format!("the path `{}` can't be routed: {error}", route.path))
+    Problem::new(Code::RouteConflict, format!("the path `{}` can't be routed: {error}", route.label))
         .module(&route.module)
+}
+
+/// Reports that a route has the path of the document that describes the routes.
+pub(super) fn document_conflict(route: &RouteConfig) -> Problem {
+    let message =
+        format!("the host answers GET {DOCUMENT_PATH}, because the manifest has `openapi = true` in `[http]`");
+    let help = "give the route another path, or leave `openapi` out";
+    Problem::new(Code::RouteConflict, message).file(&route.file).line(route.line).help(help)
 }
 
 struct Binder<'a> {
     route: &'a RouteConfig,
     found: FoundFunction<'a>,
+    /// The documentation of the function's interface. `None` if the component carries none.
+    docs: Option<&'a InterfaceDocs>,
     problems: &'a mut Vec<Problem>,
+    /// The values of parameters that templates of the answer use.
+    values: Vec<ParameterValue>,
 }
 
-impl Binder<'_> {
+impl<'a> Binder<'a> {
+    fn new(
+        route: &'a RouteConfig,
+        found: FoundFunction<'a>,
+        graph: &'a AppGraph,
+        problems: &'a mut Vec<Problem>,
+    ) -> Self {
+        let section = graph.modules.get(&route.call.module).and_then(|node| node.artifact.section.as_ref());
+        let docs = section.and_then(|section| section.docs.0.get(found.interface));
+        Self { route, found, docs, problems, values: Vec::new() }
+    }
+
     fn report(&mut self, code: Code, message: String, line: u32) -> &mut Problem {
         let problem = Problem::new(code, message)
             .module(&self.route.call.value.module)
@@ -151,71 +177,9 @@ impl Binder<'_> {
             }
         }
     }
+}
 
-    fn answer(&mut self) -> Option<ResultMapping> {
-        let result = self.found.function.result.as_ref();
-        let status = self.route.status;
-        let (value, errors) = match result {
-            Some(Type::Result { ok, err }) => {
-                let errors = self.errors(err.as_deref());
-                (ok.as_deref().map(|ok| self.codec("result.ok", ok)), Some(errors))
-            }
-            other => {
-                for (case, at) in &self.route.errors {
-                    let message = format!("the function has no error case `{case}`: it returns no `result`");
-                    self.report(Code::ErrorTable, message, at.line).help = Some("leave `errors` out".to_owned());
-                }
-                (other.map(|ty| self.codec("result", ty)), None)
-            }
-        };
-        if value.is_some() && NO_BODY.contains(&status) {
-            let message =
-                format!("an answer of status {} has no body, and the function returns a value", status.as_u16());
-            self.report(Code::UnsupportedType, message, self.route.line).help =
-                Some("let the route answer with another `status`, such as 200".to_owned());
-        }
-        let value = match value {
-            Some(codec) => Some(codec?),
-            None => None,
-        };
-        Some(ResultMapping { status, value, errors })
-    }
-
-    fn errors(&mut self, err: Option<&Type>) -> BTreeMap<String, ErrorMapping> {
-        let cases: Vec<(Arc<str>, Option<Type>)> = match err {
-            Some(Type::Variant(variant)) => variant.body.iter().map(|c| (c.name.clone(), c.ty.clone())).collect(),
-            Some(Type::Enum(cases)) => cases.body.iter().map(|name| (name.clone(), None)).collect(),
-            other => {
-                let found = other.map_or_else(|| "nothing".to_owned(), ToString::to_string);
-                let message = "the function's error type has no cases that could have a status".to_owned();
-                let problem = self.report(Code::ErrorTable, message, self.route.call.line);
-                problem.expected = Some("a variant or an enum".to_owned());
-                problem.found = Some(found);
-                problem.help = Some("give the error a case for each kind of failure".to_owned());
-                return BTreeMap::new();
-            }
-        };
-        for (case, at) in &self.route.errors {
-            if !cases.iter().any(|(name, _)| &**name == case) {
-                let names = list_names(cases.iter().map(|(name, _)| name));
-                let message = format!("the function has no error case `{case}`; it has {names}");
-                self.report(Code::ErrorTable, message, at.line).help = Some(format!("take `{case}` out of `errors`"));
-            }
-        }
-        cases.into_iter().filter_map(|(name, ty)| self.error_case(&name, ty.as_ref())).collect()
-    }
-
-    fn error_case(&mut self, name: &Arc<str>, ty: Option<&Type>) -> Option<(String, ErrorMapping)> {
-        let Some(status) = self.route.errors.get(&**name).map(|at| at.value) else {
-            let message = format!("error case `{name}` has no status");
-            self.report(Code::ErrorTable, message, self.route.line).help =
-                Some(format!("add `{name} = …` to `errors`"));
-            return None;
-        };
-        let payload = match ty {
-            Some(ty) => Some(self.codec(&format!("result.err.{name}"), ty)?),
-            None => None,
-        };
-        Some((name.to_string(), ErrorMapping { status, payload }))
-    }
+/// Whether a type is a list of bytes.
+fn is_bytes(ty: &Type) -> bool {
+    matches!(ty, Type::List(item) if **item == Type::U8)
 }

@@ -7,13 +7,15 @@ use super::mount::{self, HandlerVersion};
 use super::{Mount, Route};
 use crate::graph::render::MiddlewareView;
 use crate::graph::{AppGraph, is_passing_import};
-use watertight_model::config::MiddlewareConfig;
+use watertight_model::config::{HostPattern, MiddlewareConfig};
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem};
 
 /// A middleware, bound to the handler of its module.
 #[derive(Debug)]
 pub struct Middleware {
+    /// The name of the host whose requests the middleware gets. `None` means every host.
+    pub host: Option<HostPattern>,
     /// The path below which the middleware gets all requests. `/` stands for all requests.
     pub path: Arc<str>,
     /// The module.
@@ -23,14 +25,20 @@ pub struct Middleware {
 }
 
 impl Middleware {
-    /// Whether the middleware gets requests with this path. The path must be percent-encoded only where necessary.
-    pub fn covers(&self, path: &str) -> bool {
-        is_below(&self.path, path)
+    /// Whether the middleware gets requests for this host with this path. The path must be percent-encoded only where necessary. The host
+    /// must be in lower case and have no port.
+    pub fn covers(&self, host: Option<&str>, path: &str) -> bool {
+        is_below(&self.path, path) && self.host.as_ref().is_none_or(|own| host.is_some_and(|host| own.matches(host)))
+    }
+
+    /// Whether a request can be for a host of the middleware and for `other`.
+    fn shares_host(&self, other: Option<&HostPattern>) -> bool {
+        self.host.as_ref().zip(other).is_none_or(|(own, other)| own.overlaps(other))
     }
 
     /// Returns the middleware in the form in which a graph shows it.
     pub fn view(&self) -> MiddlewareView<'_> {
-        MiddlewareView { path: &self.path, module: &self.module }
+        MiddlewareView { host: self.host.as_ref().map(HostPattern::as_str), path: &self.path, module: &self.module }
     }
 }
 
@@ -76,7 +84,8 @@ pub(super) fn bind(middleware: &MiddlewareConfig, graph: &AppGraph, problems: &m
     }
     let report = |code, message: String| Problem::new(code, message).module(module).file(file).line(place.1);
     mount::has_contract(module, (import, passing), HandlerVersion::P3, report, problems).then_some(())?;
-    Some(Middleware { path: path.value.as_str().into(), module: module.clone(), interface })
+    let host = middleware.host.clone();
+    Some(Middleware { host, path: path.value.as_str().into(), module: module.clone(), interface })
 }
 
 /// Reports each middleware that a request may need twice: it waits for an answer that waits for it.
@@ -91,9 +100,13 @@ pub(super) fn check_circles(
         let later = middlewares[place + 1..]
             .iter()
             .map(|(_, later)| later)
-            .filter(|later| overlap(&middleware.path, &later.path));
-        let mounts = mounts.iter().filter(|mount| overlap(&middleware.path, &mount.path));
-        let routes = routes.iter().filter(|route| may_cover(&middleware.path, &route.path));
+            .filter(|later| middleware.shares_host(later.host.as_ref()) && overlap(&middleware.path, &later.path));
+        let mounts = mounts
+            .iter()
+            .filter(|mount| middleware.shares_host(mount.host.as_ref()) && overlap(&middleware.path, &mount.path));
+        let routes = routes
+            .iter()
+            .filter(|route| middleware.shares_host(route.host.as_ref()) && may_cover(&middleware.path, &route.path));
         let behind = later.map(|later| (&later.module, format!("the middleware of `{}`", later.path)));
         let behind = behind.chain(mounts.map(|mount| (&mount.module, format!("the mount `{}`", mount.path))));
         let mut behind = behind.chain(

@@ -12,7 +12,7 @@ use ::http::Method;
 use crate::graph::render::MountView;
 use crate::graph::{AppGraph, is_handler};
 use watertight_component::shape::{Field, Function, Interface, Resource, Type, differences};
-use watertight_model::config::MountConfig;
+use watertight_model::config::{HostPattern, MountConfig};
 use watertight_model::ids::{InterfaceName, ModuleName};
 use watertight_model::problem::{Code, Problem, list_names};
 
@@ -105,8 +105,12 @@ impl fmt::Display for HandlerVersion {
 /// A mount, bound to the handler that answers its requests.
 #[derive(Debug)]
 pub struct Mount {
-    /// The path that the mount takes, together with every path below it. `/` takes all requests. It names the mount in logs and metrics.
+    /// The name of the host that the mount answers. `None` means every host.
+    pub host: Option<HostPattern>,
+    /// The path that the mount takes, together with every path below it. `/` takes all requests.
     pub path: Arc<str>,
+    /// The host and the path, which name the mount in logs and metrics: `/files`, or `api.example.com/files`.
+    pub label: Arc<str>,
     /// The module whose handler answers.
     pub module: ModuleName,
     /// The name under which the module exports the handler.
@@ -131,6 +135,7 @@ impl Mount {
     pub fn view(&self) -> MountView<'_> {
         let methods = self.methods.as_ref();
         MountView {
+            host: self.host.as_ref().map(HostPattern::as_str),
             path: &self.path,
             module: &self.module,
             handler: &self.interface,
@@ -140,38 +145,30 @@ impl Mount {
     }
 }
 
-/// The mounts of a route table, which are found by the paths of requests.
+/// The mounts of one host, which are found by the paths of requests.
 #[derive(Debug, Default)]
 pub(super) struct MountTable {
-    mounts: Vec<Mount>,
-    /// The index of each mount, by its path.
+    /// The index of each mount in the route table, by its path.
     by_path: HashMap<Arc<str>, usize>,
     /// The length of the longest path of a mount, in bytes. It bounds the look-ups for a request with a long path.
     longest: usize,
 }
 
 impl MountTable {
-    pub(super) fn new(mounts: Vec<Mount>) -> Self {
-        let by_path = mounts.iter().enumerate().map(|(index, mount)| (mount.path.clone(), index)).collect();
-        let longest = mounts.iter().map(|mount| mount.path.len()).max().unwrap_or(0);
-        Self { mounts, by_path, longest }
+    /// Adds the mount at index `index` of the route table.
+    pub(super) fn add(&mut self, path: Arc<str>, index: usize) {
+        self.longest = self.longest.max(path.len());
+        self.by_path.insert(path, index);
     }
 
-    pub(super) fn all(&self) -> &[Mount] {
-        &self.mounts
-    }
-
-    /// Iterates over the mounts that have `path` or a part of it that ends at a segment's border, the longest first. Each has its index.
-    pub(super) fn matching<'table>(&'table self, path: &str) -> impl Iterator<Item = (usize, &'table Mount)> {
+    /// Iterates over the indexes of the mounts that have `path` or a part of it that ends at a segment's border, the longest first.
+    pub(super) fn matching(&self, path: &str) -> impl Iterator<Item = usize> {
         // The path `/` is the only one that ends with a slash.
         let is_border = move |end: &usize| path.as_bytes().get(*end).is_none_or(|byte| *byte == b'/');
         let ends = (2..=self.longest.min(path.len())).rev().filter(is_border);
         let prefixes = ends.filter_map(move |end| path.get(..end));
         let root = path.starts_with('/').then_some("/");
-        prefixes.chain(root).filter_map(move |prefix| {
-            let index = *self.by_path.get(prefix)?;
-            Some((index, &self.mounts[index]))
-        })
+        prefixes.chain(root).filter_map(move |prefix| self.by_path.get(prefix).copied())
     }
 }
 
@@ -180,7 +177,9 @@ pub(super) fn bind(mount: &MountConfig, graph: &AppGraph, problems: &mut Vec<Pro
     let module = &mount.module.value;
     let (interface, version) = bind_handler(module, (&mount.file, mount.module.line), "mounted", graph, problems)?;
     Some(Mount {
+        host: mount.host.clone(),
         path: mount.path.as_str().into(),
+        label: super::label(mount.host.as_ref(), mount.path.as_str()),
         module: module.clone(),
         interface,
         version,
@@ -304,7 +303,9 @@ mod tests {
     fn mount(path: &str, methods: Option<&[&str]>) -> Mount {
         let parse = |text: &&str| text.parse().expect("a method");
         Mount {
+            host: None,
             path: path.into(),
+            label: path.into(),
             module: "a".parse().expect("a name"),
             interface: name("wasi:http/incoming-handler@0.2.6"),
             version: HandlerVersion::P2,
@@ -315,8 +316,9 @@ mod tests {
 
     /// Returns the paths of the mounts in `paths` that match the path of a request.
     fn matching<'a>(paths: &[&'a str], path: &str) -> Vec<&'a str> {
-        let table = MountTable::new(paths.iter().map(|path| mount(path, None)).collect());
-        table.matching(path).map(|(index, _)| paths[index]).collect()
+        let mut table = MountTable::default();
+        paths.iter().enumerate().for_each(|(index, path)| table.add((*path).into(), index));
+        table.matching(path).map(|index| paths[index]).collect()
     }
 
     #[test]

@@ -234,12 +234,16 @@ fn read_query(value: &Value<'_>) -> Option<String> {
 
 fn read_cookie(value: &Value<'_>) -> Option<String> {
     let text = value.string()?;
-    // RFC 6265, section 4.1.1: the name is a token, as the name of a header is.
-    if text.len() > MAX_NAME || text.parse::<HeaderName>().is_err() {
+    if !is_cookie_name(text) {
         value.refuse(format_args!("`{text}` is not the name of a cookie"));
         return None;
     }
     Some(text.to_owned())
+}
+
+/// Whether a text is the name of a cookie. RFC 6265, section 4.1.1: the name is a token, as the name of a header is.
+pub(super) fn is_cookie_name(text: &str) -> bool {
+    text.len() <= MAX_NAME && text.parse::<HeaderName>().is_ok()
 }
 
 /// Reads the key `body`. Reports a body of a method that has none.

@@ -1,4 +1,4 @@
-//! Reads what the door says to browsers: the tables `[[cors]]` of route files, and the key `http.security_headers` of the manifest.
+//! Reads what the door says to browsers: the tables `[[cors]]` of route files, and the keys of `[http]` that belong to a generation.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue, Method};
 
+use super::answer::is_url_character;
+use super::host::{HostPattern, Located, read_host};
 use super::mount::{MountPath, read_path};
 use super::outbound::HostName;
+use super::proxies::TrustedProxies;
 use super::source::{LocatedValue, Source};
 use super::tree::{Table, Value};
 use crate::problem::{Code, Problem};
@@ -19,6 +22,8 @@ pub struct CorsConfig {
     pub file: Arc<Path>,
     /// The line of the table in its file, counted from 1.
     pub line: u32,
+    /// The name of the host for which the table holds. `None` means every host that has no table of its own for the path.
+    pub host: Option<HostPattern>,
     /// The path below which the table holds. The longest one counts.
     pub path: LocatedValue<MountPath>,
     /// What the pages may do.
@@ -93,9 +98,16 @@ impl CorsOrigin {
 
 const MAX_AGE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 3600);
 
-/// Reads a table `[[cors]]`. A part with a fault gets its default value. `earlier` are the tables that were read before.
-pub(super) fn read_cors(table: &mut Table<'_>, source: &Source, earlier: &[CorsConfig]) -> Option<CorsConfig> {
+/// Reads a table `[[cors]]`. A part with a fault gets its default value. `host` is that of the file, and `earlier` are the tables that were
+/// read before.
+pub(super) fn read_cors(
+    table: &mut Table<'_>,
+    source: &Source,
+    host: Option<&HostPattern>,
+    earlier: &[CorsConfig],
+) -> Option<CorsConfig> {
     let line = table.line();
+    let host = read_host(table, host).flatten();
     let path = table
         .optional("path")
         .map_or_else(|| Some(LocatedValue { value: MountPath::root(), line }), |value| read_path(&value, "`[[cors]]`"));
@@ -111,8 +123,8 @@ pub(super) fn read_cors(table: &mut Table<'_>, source: &Source, earlier: &[CorsC
     }
     let max_age = table.duration("max_age", MAX_AGE, Duration::from_secs(600));
     let path = path?;
-    if let Some(other) = earlier.iter().find(|other| other.path.value == path.value) {
-        let message = format!("the path `{}` has two tables `[[cors]]`", *path);
+    if let Some(other) = earlier.iter().find(|other| other.path.value == path.value && other.host == host) {
+        let message = format!("the path `{}` has two tables `[[cors]]`", Located(host.as_ref(), &*path));
         let help = format!("the other table is at {}:{}", other.file.display(), other.line);
         source.report(line, Problem::new(Code::Duplicate, message).help(help));
     }
@@ -124,7 +136,7 @@ pub(super) fn read_cors(table: &mut Table<'_>, source: &Source, earlier: &[CorsC
         credentials: has_credentials,
         max_age,
     };
-    Some(CorsConfig { file: source.path().clone(), line, path, rules })
+    Some(CorsConfig { file: source.path().clone(), line, host, path, rules })
 }
 
 fn read_origins(value: &Value<'_>) -> Option<CorsOrigins> {
@@ -190,14 +202,38 @@ pub struct DoorConfig {
     pub added_headers: AddedHeaders,
     /// Whether answers are compressed for clients that take it: the key `compression`. Default: false, since a proxy often does it.
     pub compression: bool,
+    /// The proxies whose word counts about the clients of requests: the key `trusted_proxies`.
+    pub trusted_proxies: TrustedProxies,
+    /// Whether the data listener serves the OpenAPI document: the key `openapi`. Default: false, since it is for clients that an operator
+    /// chooses.
+    pub openapi: bool,
+    /// The start of the `type` of every problem that answers report; the problem's name follows. Default: `/problems/`.
+    pub problems: Option<String>,
 }
 
 impl DoorConfig {
     /// Reads the keys of the table `[http]`.
     pub(super) fn read(table: &mut Table<'_>) -> Self {
-        let compression = table.optional("compression").and_then(|value| value.boolean()).unwrap_or(false);
-        Self { added_headers: read_security_headers(table), compression }
+        let mut flag = |key| table.optional(key).and_then(|value| value.boolean()).unwrap_or(false);
+        let (compression, openapi) = (flag("compression"), flag("openapi"));
+        let problems = table.optional("problems").and_then(|value| read_problem_base(&value));
+        let trusted_proxies = TrustedProxies::read(table);
+        Self { added_headers: read_security_headers(table), compression, openapi, problems, trusted_proxies }
     }
+}
+
+/// Reads the key `problems`: the start of a URL, to which names of problems are added.
+fn read_problem_base(value: &Value<'_>) -> Option<String> {
+    let text = value.string()?;
+    let is_start = text.ends_with(['/', '#', '=', ':']) && text.chars().all(is_url_character);
+    if !is_start {
+        value.refuse(format_args!(
+            "`{}` is not the start of a URL, such as `https://example.com/problems/`: it ends with `/`, `#`, `=` or `:`",
+            text.escape_debug()
+        ));
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// Headers that are added to answers that don't have them.

@@ -5,6 +5,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::host::{HostPattern, Located, read_host};
 use super::modules::DeclaredModules;
 use super::mount::{MountPath, read_path};
 use super::source::{LocatedValue, Source};
@@ -19,31 +20,37 @@ pub struct MiddlewareConfig {
     pub file: Arc<Path>,
     /// The line of the middleware in its file, counted from 1.
     pub line: u32,
+    /// The name of the host whose requests the middleware gets. `None` means every host.
+    pub host: Option<HostPattern>,
     /// The path below which the middleware gets all requests.
     pub path: LocatedValue<MountPath>,
     /// The module.
     pub module: LocatedValue<ModuleName>,
 }
 
-/// Reads a middleware. A part with a fault gets its default value. Returns `None` if the module is unknown. `earlier` are the middlewares
-/// that were read before.
+/// Reads a middleware. A part with a fault gets its default value. Returns `None` if the module is unknown. `host` is that of the
+/// file, and `earlier` are the middlewares that were read before.
 pub(super) fn read_middleware(
     table: &mut Table<'_>,
     source: &Source,
     declared: &DeclaredModules,
+    host: Option<&HostPattern>,
     earlier: &[MiddlewareConfig],
 ) -> Option<MiddlewareConfig> {
     let line = table.line();
     let path = table.required("path").and_then(|value| read_path(&value, "middleware"));
+    let host = read_host(table, host).flatten();
     let module = table.required("module").and_then(|value| declared.module(&value))?;
     let is_same = |other: &&MiddlewareConfig| {
-        path.as_ref().is_some_and(|path| path.value == other.path.value) && other.module.value == module.value
+        let has_path = path.as_ref().is_some_and(|path| path.value == other.path.value);
+        has_path && other.module.value == module.value && other.host == host
     };
     if let Some(MiddlewareConfig { file, line: other, path, .. }) = earlier.iter().find(is_same) {
-        let message = format!("module `{}` is a middleware of the path `{}` twice", *module, **path);
+        let message =
+            format!("module `{}` is a middleware of the path `{}` twice", *module, Located(host.as_ref(), &**path));
         let help = format!("the other table is at {}:{other}", file.display());
         source.report(line, Problem::new(Code::Duplicate, message).help(help));
     }
     let path = path.unwrap_or_else(|| LocatedValue { value: MountPath::root(), line });
-    Some(MiddlewareConfig { file: source.path().clone(), line, path, module })
+    Some(MiddlewareConfig { file: source.path().clone(), line, host, path, module })
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ::http::Method;
 
+use super::host::{HostPattern, Located, read_host};
 use super::modules::DeclaredModules;
 use super::path::{BadPath, PathTemplate};
 use super::source::{LocatedValue, Source};
@@ -80,6 +81,8 @@ pub struct MountConfig {
     pub file: Arc<Path>,
     /// The line of the mount in its file, counted from 1.
     pub line: u32,
+    /// The name of the host that a request must be for. `None` means every host that has nothing of its own for the request.
+    pub host: Option<HostPattern>,
     /// The path that the mount takes, together with every path below it.
     pub path: LocatedValue<MountPath>,
     /// The module whose handler answers the requests.
@@ -90,17 +93,19 @@ pub struct MountConfig {
     pub methods: Option<Vec<Method>>,
 }
 
-/// Reads a mount. A part with a fault gets its default value. Returns `None` if the module is unknown. `claims` holds the paths of earlier
-/// mounts.
+/// Reads a mount. A part with a fault gets its default value. Returns `None` if the module is unknown. `host` is that of the file, and
+/// `claims` holds the paths of earlier mounts.
 pub(super) fn read_mount(
     table: &mut Table<'_>,
     source: &Source,
     declared: &DeclaredModules,
+    host: Option<&HostPattern>,
     claims: &mut ClaimedPaths,
 ) -> Option<MountConfig> {
     let path = table.required("path").and_then(|value| read_path(&value, "mount"));
-    if let Some(path) = &path {
-        claims.add(path, source);
+    let host = read_host(table, host);
+    if let (Some(host), Some(path)) = (&host, &path) {
+        claims.add(host.as_ref(), path, source);
     }
     let module = table.required("module").and_then(|value| declared.module(&value));
     let strip = table.optional("strip").and_then(|value| value.boolean()).unwrap_or(false);
@@ -109,6 +114,7 @@ pub(super) fn read_mount(
     Some(MountConfig {
         file: source.path().clone(),
         line,
+        host: host.flatten(),
         path: path.unwrap_or_else(|| LocatedValue { value: MountPath::root(), line }),
         module: module?,
         strip,
@@ -167,7 +173,7 @@ fn read_method(value: &Value<'_>) -> Option<Method> {
 
 /// The paths of the mounts of all files.
 #[derive(Default)]
-pub(super) struct ClaimedPaths(HashMap<MountPath, ClaimedPath>);
+pub(super) struct ClaimedPaths(HashMap<(Option<HostPattern>, MountPath), ClaimedPath>);
 
 struct ClaimedPath {
     file: Arc<Path>,
@@ -176,14 +182,14 @@ struct ClaimedPath {
 
 impl ClaimedPaths {
     /// Adds the path of a mount. Reports a conflict if an earlier mount has the same path.
-    fn add(&mut self, path: &LocatedValue<MountPath>, source: &Source) {
-        match self.0.entry(path.value.clone()) {
+    fn add(&mut self, host: Option<&HostPattern>, path: &LocatedValue<MountPath>, source: &Source) {
+        match self.0.entry((host.cloned(), path.value.clone())) {
             Entry::Vacant(free) => {
                 free.insert(ClaimedPath { file: source.path().clone(), line: path.line });
             }
             Entry::Occupied(taken) => {
                 let ClaimedPath { file, line } = taken.get();
-                let message = format!("two mounts have the path `{}`", **path);
+                let message = format!("two mounts have the path `{}`", Located(host, &**path));
                 let help = format!("the other mount is at {}:{line}", file.display());
                 source.report(path.line, Problem::new(Code::RouteConflict, message).help(help));
             }

@@ -48,6 +48,8 @@ pub struct PartialRoute {
     pub bindings: bool,
     /// Whether it is known which error cases of the function have a status.
     pub errors: bool,
+    /// Whether the keys `status` and `answer` have no fault.
+    pub answer: bool,
 }
 
 impl PartialConfig {

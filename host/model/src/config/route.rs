@@ -4,15 +4,17 @@
 //! This file doesn't check whether the function exists, nor whether the route provides for all its parameters and errors. That takes the
 //! shape of the component.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use ::http::StatusCode;
+use ::http::header;
 
-use super::binding::{Bindings, BodyBinding, read_bindings, read_body};
+use super::answer::{AnswerConfig, Errors, SuccessStatus, check_redirects, read_errors, read_success};
+use super::binding::{Binding, Bindings, BodyBinding, read_bindings, read_body};
 use super::cors::{CorsConfig, read_cors};
+use super::host::{HostPattern, Located, read_host};
 use super::json::JsonStyle;
 use super::middleware::{MiddlewareConfig, read_middleware};
 use super::modules::DeclaredModules;
@@ -22,7 +24,7 @@ use super::path::PathTemplate;
 use super::source::{LocatedValue, Source};
 use super::tree::{Table, Value, document};
 use super::words::words;
-use crate::ids::{FunctionPath, is_wit_name};
+use crate::ids::FunctionPath;
 use crate::problem::{Code, Problem};
 
 words! {
@@ -78,6 +80,8 @@ pub struct RouteConfig {
     pub line: u32,
     /// The HTTP method that a request must have.
     pub method: Method,
+    /// The name of the host that a request must be for. `None` means every host that has no route of its own for the request.
+    pub host: Option<HostPattern>,
     /// The template that the path of a request must match.
     pub path: LocatedValue<PathTemplate>,
     /// The function that answers requests of this route.
@@ -87,9 +91,11 @@ pub struct RouteConfig {
     /// The parameters that the tables `headers`, `query`, `cookies`, `constants` and `request` bind.
     pub bindings: Bindings,
     /// The status of a success. Default: 200.
-    pub status: StatusCode,
-    /// The status of each error case, by the name of the case in WIT's spelling.
-    pub errors: BTreeMap<String, LocatedValue<StatusCode>>,
+    pub status: SuccessStatus,
+    /// The answer to each error case.
+    pub errors: Errors,
+    /// What a success says beside its body: the table `answer`.
+    pub answer: AnswerConfig,
     /// What happens to input that the route doesn't bind: the manifest's key `app.unknown_input`.
     pub unknown_input: UnknownInput,
     /// How JSON is written and names are spelled: the key `json` of the route, its file or the manifest.
@@ -98,11 +104,13 @@ pub struct RouteConfig {
 
 /// What a route has unless it or its file says otherwise.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct RouteDefaults {
+pub(super) struct RouteDefaults<'a> {
     /// The manifest's key `app.unknown_input`.
     pub(super) unknown_input: UnknownInput,
     /// The manifest's table `[json]`.
     pub(super) json: JsonStyle,
+    /// The key `host` of the file.
+    pub(super) host: Option<&'a HostPattern>,
 }
 
 /// The routes, mounts and middlewares of the route files that were read so far.
@@ -128,7 +136,7 @@ pub(super) struct FoundRoutes {
 pub(super) fn read_routes(
     source: &Source,
     declared: &DeclaredModules,
-    defaults: RouteDefaults,
+    defaults: RouteDefaults<'_>,
     found: &mut FoundRoutes,
 ) {
     let tree = match source.parse() {
@@ -139,23 +147,25 @@ pub(super) fn read_routes(
         }
     };
     document(source, &tree, |file| {
-        let defaults = RouteDefaults { json: JsonStyle::read(file, defaults.json), ..defaults };
+        let host = read_host(file, None).flatten();
+        let host = host.as_ref();
+        let defaults = RouteDefaults { json: JsonStyle::read(file, defaults.json), host, ..defaults };
         for value in file.optional("route").and_then(|value| value.list()).unwrap_or_default() {
             add_route(&value, source, declared, defaults, found);
         }
         for value in file.optional("mount").and_then(|value| value.list()).unwrap_or_default() {
             let before = source.reported();
-            let mount = value.table(|t| read_mount(t, source, declared, &mut found.claimed_paths)).flatten();
+            let mount = value.table(|t| read_mount(t, source, declared, host, &mut found.claimed_paths)).flatten();
             let list = if source.reported() == before { &mut found.mounts } else { &mut found.partial_mounts };
             list.extend(mount);
         }
         for value in file.optional("cors").and_then(|value| value.list()).unwrap_or_default() {
-            let cors = value.table(|t| read_cors(t, source, &found.cors)).flatten();
+            let cors = value.table(|t| read_cors(t, source, host, &found.cors)).flatten();
             found.cors.extend(cors);
         }
         for value in file.optional("middleware").and_then(|value| value.list()).unwrap_or_default() {
             let before = source.reported();
-            let middleware = value.table(|t| read_middleware(t, source, declared, &found.middlewares)).flatten();
+            let middleware = value.table(|t| read_middleware(t, source, declared, host, &found.middlewares)).flatten();
             let is_sound = source.reported() == before;
             let list = if is_sound { &mut found.middlewares } else { &mut found.partial_middlewares };
             list.extend(middleware);
@@ -167,7 +177,7 @@ fn add_route(
     value: &Value<'_>,
     source: &Source,
     declared: &DeclaredModules,
-    defaults: RouteDefaults,
+    defaults: RouteDefaults<'_>,
     found: &mut FoundRoutes,
 ) {
     let before = source.reported();
@@ -185,6 +195,7 @@ fn add_route(
         let has_unknown_keys = source.reported() > inside;
         route.bindings &= !has_unknown_keys;
         route.errors &= !has_unknown_keys;
+        route.answer &= !has_unknown_keys;
         found.partial_routes.push(route);
     }
 }
@@ -194,40 +205,69 @@ fn read_route(
     table: &mut Table<'_>,
     source: &Source,
     declared: &DeclaredModules,
-    defaults: RouteDefaults,
+    defaults: RouteDefaults<'_>,
     claims: &mut ClaimedRequests,
 ) -> Option<PartialRoute> {
     let before = source.reported();
     let method = table.required("method").and_then(|value| value.parse::<Method>());
     let path = table.required("path").and_then(|value| read_path(&value));
+    let host = read_host(table, defaults.host);
     let body = table.optional("body").and_then(|value| read_body(&value, method.as_deref().copied()));
     let bindings = read_bindings(table, path.as_ref().map(|path| &path.value), body.as_ref());
     let bindings_known = source.reported() == before;
-    if let (Some(method), Some(path)) = (&method, &path) {
-        claims.add(method.value, path, source);
+    if let (Some(host), Some(method), Some(path)) = (&host, &method, &path) {
+        claims.add(host.as_ref(), method.value, path, source);
     }
     let call = table.required("call").and_then(|value| read_call(&value, declared));
-    let status = table.optional("status").and_then(|value| read_success(&value));
-    let (errors, errors_known) = named(table.optional("errors"), "an error case", |value| {
-        let status = read_status(value, 400);
-        // The map must have the case even if its status has a fault: it is known that the case has one.
-        Some(status.unwrap_or_else(|| value.at(StatusCode::INTERNAL_SERVER_ERROR)))
-    });
+    let (errors, errors_known) = read_errors(table.optional("errors").as_ref());
+    let before = source.reported();
+    let (status, answer) = read_answer(table, method.as_deref().copied(), &bindings);
+    let answer_known = source.reported() == before;
     let root = || LocatedValue { value: "/".parse().expect("a path"), line: table.line() };
     let route = RouteConfig {
         file: source.path().clone(),
         line: table.line(),
         method: method.map_or(Method::Post, |method| method.value),
+        host: host.flatten(),
         path: path.unwrap_or_else(root),
         call: call?,
         body,
         bindings,
-        status: status.map_or(StatusCode::OK, |status| status.value),
+        status,
         errors,
+        answer,
         unknown_input: defaults.unknown_input,
         json: JsonStyle::read(table, defaults.json),
     };
-    Some(PartialRoute { route, bindings: bindings_known, errors: errors_known })
+    Some(PartialRoute { route, bindings: bindings_known, errors: errors_known, answer: answer_known })
+}
+
+/// Reads the keys `status` and `answer`, and checks that they fit together.
+fn read_answer(table: &mut Table<'_>, method: Option<Method>, bindings: &Bindings) -> (SuccessStatus, AnswerConfig) {
+    let status = table.optional("status");
+    let line = status.as_ref().map_or(table.line(), |value| value.at(()).line);
+    let status = status.and_then(|value| read_success(&value)).unwrap_or_default();
+    let Some(value) = table.optional("answer") else {
+        check_redirects(&status, &AnswerConfig::default(), table, line);
+        return (status, AnswerConfig::default());
+    };
+    let before = table.reported();
+    let answer = value.table(AnswerConfig::read).unwrap_or_default();
+    if table.reported() == before {
+        check_redirects(&status, &answer, table, line);
+    }
+    let takes_match =
+        bindings.values().any(|at| matches!(&at.value, Binding::Header(name) if *name == header::IF_MATCH));
+    if answer.requires_match && method.is_some_and(|method| !method.takes_body()) {
+        value.report(Problem::new(Code::BadValue, "`require_match` is for methods that change something"));
+    } else if answer.requires_match && !takes_match {
+        let help = "add `headers = { … = \"If-Match\" }` to the route";
+        value.report(
+            Problem::new(Code::BadBinding, "`require_match` needs a parameter that takes the header `If-Match`")
+                .help(help),
+        );
+    }
+    (status, answer)
 }
 
 fn read_path(value: &Value<'_>) -> Option<LocatedValue<PathTemplate>> {
@@ -246,53 +286,9 @@ fn read_call(value: &Value<'_>, declared: &DeclaredModules) -> Option<LocatedVal
     declared.check(value, &call.module).then_some(call)
 }
 
-/// Statuses that mean nothing without the header `Location` (RFC 9110, section 15.4), which answers of routes can't carry.
-const NEED_LOCATION: [u16; 6] = [301, 302, 303, 305, 307, 308];
-
-/// Reads the status with which a route answers when its function succeeds. Reports a value that can't be one, and returns `None` for it.
-fn read_success(value: &Value<'_>) -> Option<LocatedValue<StatusCode>> {
-    let status = read_status(value, 200)?;
-    let number = status.value.as_u16();
-    if NEED_LOCATION.contains(&number) {
-        let message = format!("an answer of status {number} needs a `Location`, which answers of routes can't carry");
-        let help = "answer with another status, such as 200, and say where to go in the body";
-        value.report(Problem::new(Code::BadValue, message).help(help));
-        return None;
-    }
-    Some(status)
-}
-
-/// Reads a status from `least` to 599. For a success `least` is 200 or more, because lower statuses are interim answers; for an error it is
-/// 400 or more.
-fn read_status(value: &Value<'_>, least: u32) -> Option<LocatedValue<StatusCode>> {
-    let number = u16::try_from(value.count(least..=599)?).expect("at most 599");
-    Some(value.at(StatusCode::from_u16(number).expect("between 200 and 599")))
-}
-
-/// Reads a table whose keys are names in WIT's spelling; `what` says in messages what they name. The second result is whether all keys are
-/// such names.
-fn named<'a, T>(
-    value: Option<Value<'a>>,
-    what: &str,
-    read: impl Fn(&Value<'a>) -> Option<LocatedValue<T>>,
-) -> (BTreeMap<String, LocatedValue<T>>, bool) {
-    let mut all_are_names = value.as_ref().is_none_or(Value::is_table);
-    let entry = |(key, value): (&str, Value<'a>)| {
-        if !is_wit_name(key) {
-            value.refuse(format_args!("`{key}` is not the name of {what}: write the name in WIT's spelling"));
-            all_are_names = false;
-            return None;
-        }
-        Some((key.to_owned(), read(&value)?))
-    };
-    let entries = value.and_then(|value| value.table(Table::entries)).unwrap_or_default();
-    let named = entries.into_iter().filter_map(entry).collect();
-    (named, all_are_names)
-}
-
 /// The requests that the routes of all files match. Two templates conflict if and only if their texts for the router are equal.
 #[derive(Default)]
-struct ClaimedRequests(HashMap<(Method, String), ClaimedRequest>);
+struct ClaimedRequests(HashMap<(Option<HostPattern>, Method, String), ClaimedRequest>);
 
 struct ClaimedRequest {
     path: PathTemplate,
@@ -302,15 +298,16 @@ struct ClaimedRequest {
 
 impl ClaimedRequests {
     /// Adds the requests of a route. Reports a conflict if an earlier route matches the same requests.
-    fn add(&mut self, method: Method, path: &LocatedValue<PathTemplate>, source: &Source) {
+    fn add(&mut self, host: Option<&HostPattern>, method: Method, path: &LocatedValue<PathTemplate>, source: &Source) {
         let file = source.path().clone();
-        match self.0.entry((method, path.to_matchit())) {
+        match self.0.entry((host.cloned(), method, path.to_matchit())) {
             Entry::Vacant(free) => {
                 free.insert(ClaimedRequest { path: path.value.clone(), file, line: path.line });
             }
             Entry::Occupied(taken) => {
                 let first = taken.get();
-                let message = format!("`{method} {}` matches the same requests as `{method} {}`", **path, first.path);
+                let (path_here, first_path) = (Located(host, &**path), Located(host, &first.path));
+                let message = format!("`{method} {path_here}` matches the same requests as `{method} {first_path}`");
                 let help = format!("the other route is at {}:{}", first.file.display(), first.line);
                 source.report(path.line, Problem::new(Code::RouteConflict, message).help(help));
             }

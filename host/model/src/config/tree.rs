@@ -176,6 +176,11 @@ impl<'a> Value<'a> {
         matches!(self.tree, DeValue::String(text) if text == word)
     }
 
+    /// Whether the value is the whole number 0.
+    pub fn is_zero(&self) -> bool {
+        matches!(self.tree, DeValue::Integer(number) if number.as_str() == "0")
+    }
+
     /// Whether the value is `false`.
     pub fn is_false(&self) -> bool {
         matches!(self.tree, DeValue::Boolean(false))

@@ -62,9 +62,9 @@ pub(super) struct MountTarget {
     pub(super) label: Arc<str>,
 }
 
-/// Returns the name of a mount at `path` in logs and metrics: a template of the paths below it.
-pub(super) fn mount_label(path: &str) -> Arc<str> {
-    format!("{}/*", path.trim_end_matches('/')).into()
+/// Returns the name of a mount in logs and metrics: a template of the paths below it. `label` has its path, after the host if it has one.
+pub(super) fn mount_label(label: &str) -> Arc<str> {
+    format!("{}/*", label.trim_end_matches('/')).into()
 }
 
 /// A request for a handler.

@@ -39,6 +39,16 @@ impl CallEnd {
     }
 }
 
+/// Marks the error of Wasmtime's call of a function. If no guest was running, a parameter or the result could not be copied.
+#[derive(Debug)]
+pub(super) struct InCall;
+
+impl std::fmt::Display for InCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a function was called")
+    }
+}
+
 /// The module instances of a compartment, in one store, on which one call runs at a time.
 pub(super) struct PooledInstance {
     store: Store<InstanceState>,
@@ -133,7 +143,7 @@ impl PooledInstance {
             let results = if export.returns { &mut result[..] } else { &mut [] };
             let (store, is_concurrent) = (&mut self.store, self.is_concurrent);
             let called = pin!(async move {
-                function.call_async(&mut *store, parameters, results).await?;
+                function.call_async(&mut *store, parameters, results).await.map_err(|error| error.context(InCall))?;
                 store.data_mut().end_call().await?;
                 if is_concurrent { is_busy(store).await } else { Ok(false) }
             });
@@ -192,7 +202,8 @@ impl PooledInstance {
             let called = pin!(async {
                 let parameters = parameters.enter(store.as_context_mut(), shape, &ends)?;
                 let mut results = vec![Val::Bool(false); usize::from(export.returns)];
-                function.call_async(&mut *store, &parameters, &mut results).await?;
+                let called = function.call_async(&mut *store, &parameters, &mut results).await;
+                called.map_err(|error| error.context(InCall))?;
                 let result = Values::leave(store.as_context_mut(), shape, Role::Result, results, &ends)?;
                 let streams = streams || result.has_ends();
                 if !streams {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::read::Suite;
 use super::run::RunError;
 use crate::fake::{Fake, Play};
-use watertight_control::application::{self, Artifacts, Checked, Host, LinkedCode, link_all};
+use watertight_control::application::{self, Artifacts, Checked, Host, LinkedCode, link_all, needed, retain_modules};
 use watertight_graph::graph::AppGraph;
 use watertight_model::config::{AppConfig, Values};
 use watertight_model::ids::ModuleName;
@@ -83,35 +83,6 @@ pub fn reduce<'a>(
     retain_modules(config, &kept);
     real.retain(|name| config.modules.get(name).is_some_and(|module| !module.is_fake));
     real
-}
-
-/// Returns a module and all modules that it calls directly or indirectly.
-fn needed(graph: &AppGraph, module: &ModuleName) -> BTreeSet<ModuleName> {
-    let (mut needed, mut open) = (BTreeSet::new(), vec![module.clone()]);
-    while let Some(module) = open.pop() {
-        if let Some(node) = graph.modules.get(&module) {
-            open.extend(node.calls.values().map(|provider| provider.module.clone()));
-        }
-        needed.insert(module);
-        open.retain(|module| !needed.contains(module));
-    }
-    needed
-}
-
-/// Removes all other modules, all routes and all mounts from the configuration.
-fn retain_modules(config: &mut AppConfig, modules: &BTreeSet<ModuleName>) {
-    config.routes.clear();
-    config.mounts.clear();
-    // A module that passes requests on must stand in a table.
-    config.middlewares.retain(|middleware| modules.contains(&middleware.module.value));
-    config.modules.retain(|name, _| modules.contains(name));
-    for module in config.modules.values_mut() {
-        module.calls.retain(|name| modules.contains(name));
-    }
-    for compartment in config.compartments.values_mut() {
-        compartment.modules.retain(|name| modules.contains(name));
-    }
-    config.compartments.retain(|_, compartment| !compartment.modules.is_empty());
 }
 
 /// The fakes of the case that runs. Cases run one after another.

@@ -10,7 +10,7 @@ use watertight_model::problem::{Code, list_names};
 use super::super::request::{
     BoundBody, BoundForm, FieldValue, FilePart, FileShape, FormField, Parameter, ParameterSource,
 };
-use super::Binder;
+use super::{Binder, is_bytes};
 
 /// The names of the fields that a record for a file may have.
 const FILE_FIELDS: [&str; 3] = ["bytes", "name", "media-type"];
@@ -294,10 +294,6 @@ impl Binder<'_> {
             },
         }
     }
-}
-
-fn is_bytes(ty: &Type) -> bool {
-    matches!(ty, Type::List(item) if **item == Type::U8)
 }
 
 /// Returns the shape of a file if `ty` is a record for one.

@@ -51,6 +51,12 @@ pub(super) fn declarations() -> Vec<Declaration> {
         },
         // Requests to other hosts, as far as the module's table `http` allows them.
         wasi(CapabilityName::HTTP, &HTTP_INTERFACES).settings::<OutboundConfig>(),
+        // What is known of the request that a call belongs to.
+        own(
+            CapabilityName::CONTEXT,
+            "watertight:request/context@1.0.0",
+            include_str!("../../../../../wit/request/request.wit"),
+        ),
     ]
 }
 

@@ -23,7 +23,7 @@ component = "alpha-go"            # a module folder beside this file, or a .wasm
 calls     = ["beta", "gamma"]
 uses      = [
   "sql", "logging",
-  "clocks", "random", "config", "keyvalue", "http",
+  "clocks", "random", "config", "keyvalue", "http", "context",
 ]
 config    = { currency = "EUR" }
 
@@ -167,10 +167,13 @@ fn routes_are_read() {
     );
     assert_eq!(first.bindings["idempotency-key"].value, Binding::Header(HeaderName::from_static("idempotency-key")));
     let errors: Vec<(&str, u16, u32)> =
-        first.errors.iter().map(|(case, status)| (case.as_str(), status.as_u16(), status.line)).collect();
-    assert_eq!((first.status, errors), (StatusCode::CREATED, vec![("not-found", 404, 8), ("storage", 500, 8)]));
+        first.errors.iter().map(|(case, error)| (case.as_str(), error.status.as_u16(), error.line)).collect();
+    assert_eq!(
+        (&first.status, errors),
+        (&SuccessStatus::One(StatusCode::CREATED), vec![("not-found", 404, 8), ("storage", 500, 8)])
+    );
 
-    assert_eq!((second.line, second.method, second.status), (10, Method::Get, StatusCode::OK));
+    assert_eq!((second.line, second.method, &second.status), (10, Method::Get, &SuccessStatus::default()));
     assert_eq!((&second.body, second.bindings.len(), second.errors["storage"].line), (&None, 0, 15));
 }
 

@@ -1,11 +1,14 @@
 //! Explains why a call gave no result: converts the error for the caller, and logs it with the guest's backtrace.
 
+use std::cell::Cell;
+
 use wasmtime::Trap;
 use wasmtime_wasi::I32Exit;
 
 use super::Compartment;
-use crate::link::{CodePosition, FunctionIndex};
-use crate::runtime::instance::CallEnd;
+use crate::link::{CodePosition, Export, FunctionIndex, ImportedCall};
+use crate::runtime::instance::{CallEnd, InCall};
+use watertight_component::shape::Type;
 use watertight_engine::Backtrace;
 use watertight_model::ids::ModuleName;
 use watertight_relay::ends::{MAX_ENDS, TooManyEnds, TooMuchHeld};
@@ -28,7 +31,7 @@ impl Compartment {
                 CallError::Limit { hit, module }
             }
             (None, Some(Trap::Interrupt)) => CallError::Deadline { module, limit: self.time_limit(call) },
-            (None, Some(trap)) => self.trapped(&stack, trap.to_string(), module, failure.as_ref()),
+            (None, Some(trap)) => self.trapped(&stack, trap.to_string(), module, failure.as_ref(), false),
             (None, None) if let Some(failed) = error.downcast_ref::<CalleeError>() => {
                 CallError::Callee(Box::new(failed.clone()))
             }
@@ -44,7 +47,14 @@ impl Compartment {
             (None, None) if error.is::<StreamCut>() && call.deadline.has_passed() => {
                 CallError::Deadline { module, limit: self.time_limit(call) }
             }
-            (None, None) => self.trapped(&stack, error.root_cause().to_string(), module, failure.as_ref()),
+            (None, None) => {
+                let cause = error.root_cause().to_string();
+                let fault = match called {
+                    Some(place) if stack.is_empty() && error.is::<InCall>() => self.copy_fault(place, &cause),
+                    _ => cause,
+                };
+                self.trapped(&stack, fault, module, failure.as_ref(), true)
+            }
         };
         if let CallError::NoRoom { .. } = explained {
             // Like a full queue, this says nothing of the module.
@@ -72,31 +82,55 @@ impl Compartment {
         call.deadline.stream_limit().unwrap_or(TimeLimit::Request(self.limits.request))
     }
 
+    /// Makes the error of a trap. `is_at_boundary` says that the host found the fault, in a call of one of its functions if a guest was running.
     fn trapped(
         &self,
         stack: &Backtrace<'_>,
         trap: String,
         module: Option<ModuleName>,
         failure: Option<&FailureReport>,
+        is_at_boundary: bool,
     ) -> CallError {
-        let reason = match failure {
-            Some(failure) => format!("{failure}; {trap}"),
-            None => trap,
-        };
-        let callees = match &module {
-            Some(caller) if stack.is_between_modules() => {
-                let stops = stack.stops(caller).map(|(function, offset)| CodePosition { function, offset });
-                self.callees(caller, stops)
+        let mut callees = Vec::new();
+        let mut reason = trap;
+        if let Some(caller) = &module
+            && let Some(place) = self.modules.iter().position(|module| module.name == *caller)
+            && (stack.is_between_modules() || is_at_boundary)
+        {
+            let stops = stack.stops(caller).map(|(function, offset)| CodePosition { function, offset });
+            let imported = self.fused[place].call(stops);
+            if stack.is_between_modules() {
+                let found = imported.as_ref().and_then(|call| call.callee.clone());
+                callees = found.map_or_else(|| self.fused[place].callees(), |callee| vec![callee]);
             }
-            _ => Vec::new(),
-        };
+            reason = match imported {
+                Some(ImportedCall { function, returns: true, .. }) => {
+                    format!("the result of `{function}` can't be read: {reason}")
+                }
+                Some(ImportedCall { function, .. }) => format!("in a call of `{function}`: {reason}"),
+                None => reason,
+            };
+        }
+        if let Some(failure) = failure {
+            reason = format!("{failure}; {reason}");
+        }
         CallError::Trap { reason, module, callees }
     }
 
-    /// Returns the modules of the compartment that `caller` may have been calling when its functions stopped at `stops`.
-    fn callees(&self, caller: &ModuleName, stops: impl Iterator<Item = CodePosition>) -> Vec<ModuleName> {
-        let place = self.modules.iter().position(|module| module.name == *caller);
-        place.map_or_else(Vec::new, |place| self.fused[place].callees(stops))
+    /// Describes a value that could not be copied in a call of the function with the index `place`, while no guest was running.
+    fn copy_fault(&self, place: FunctionIndex, cause: &str) -> String {
+        let Export { name: function, result, .. } = &self.exports[place.0 as usize];
+        // Wasmtime's text, which has no type. A test notices a changed one.
+        match cause.strip_prefix("realloc return: ") {
+            Some(fault) => {
+                format!("the memory that the module gave for a parameter of `{function}` can't be used: {fault}")
+            }
+            None => {
+                let at = result.as_ref().and_then(|result| place_of(cause, result));
+                let at = at.map(|at| format!(" at `{at}`")).unwrap_or_default();
+                format!("the result of `{function}` can't be read{at}: {cause}")
+            }
+        }
     }
 
     /// Returns the limit that Wasmtime itself enforced and reported by `error`, if there is one.
@@ -117,5 +151,69 @@ impl Compartment {
         }
         let handles = LimitHit::Handles { limit: self.limits.handles as usize };
         cause.contains("store handle limit exceeded").then_some(handles)
+    }
+}
+
+/// Returns the only part of a result that a fault can be about, by its path: `result.err`. `None` if several can be, or the whole result. The
+/// texts are Wasmtime's; with unknown ones, no part is found.
+fn place_of(cause: &str, result: &Type) -> Option<String> {
+    let cases = cause.starts_with("discriminant ").then(|| cause.rsplit_once("..")?.1.strip_suffix(')')?.parse().ok());
+    let has_cases = |count: usize| cases.flatten() == Some(count);
+    let wanted = |ty: &Type| match ty {
+        Type::Enum(cases) => has_cases(cases.body.len()),
+        Type::Variant(cases) => has_cases(cases.body.len()),
+        Type::Option(_) | Type::Result { .. } => has_cases(2),
+        Type::String => cause.contains("utf-8") || cause.starts_with("string pointer"),
+        Type::List(_) => cause.starts_with("list pointer"),
+        _ => false,
+    };
+    let count = Cell::new(0);
+    let counted = |ty: &Type| {
+        count.set(count.get() + usize::from(wanted(ty)));
+        false
+    };
+    result.has_part(counted);
+    let (path, _) = result.find_part("result".to_owned(), wanted).filter(|_| count.get() == 1)?;
+    Some(path).filter(|path| path != "result")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use watertight_component::shape::{Field, Named};
+
+    use super::*;
+
+    #[test]
+    fn a_fault_that_only_one_part_can_have_has_a_place() {
+        let enumeration = |count: usize| {
+            let body = (0..count).map(|at| format!("c{at}").into()).collect();
+            Type::Enum(Arc::new(Named { name: "some".into(), body }))
+        };
+        let record = |fields: Vec<(&str, Type)>| {
+            let body = fields.into_iter().map(|(name, ty)| Field { name: name.into(), ty }).collect();
+            Type::Record(Arc::new(Named { name: "some".into(), body }))
+        };
+        let order = record(vec![
+            ("state", enumeration(3)),
+            ("kinds", Type::List(Arc::new(enumeration(4)))),
+            ("name", Type::String),
+            ("one", enumeration(5)),
+            ("other", enumeration(5)),
+        ]);
+        let result = Type::Result { ok: Some(Arc::new(order)), err: Some(Arc::new(Type::String)) };
+        for (cause, place) in [
+            ("discriminant 3 out of range [0..3)", Some("result.ok.state")),
+            ("discriminant 9 out of range [0..4)", Some("result.ok.kinds[]")),
+            // Two parts, and the whole result.
+            ("discriminant 9 out of range [0..5)", None),
+            ("discriminant 9 out of range [0..2)", None),
+            ("invalid utf-8 sequence of 1 bytes from index 0", None),
+            ("list pointer/length out of bounds of memory", Some("result.ok.kinds")),
+            ("unknown words", None),
+        ] {
+            assert_eq!(place_of(cause, &result).as_deref(), place, "{cause}");
+        }
     }
 }

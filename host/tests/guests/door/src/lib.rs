@@ -3,6 +3,8 @@
 
 mod bindings;
 
+use bindings::exports::test::door::books::Book as Shelved;
+use bindings::exports::test::door::books::{Fault, File, Guest as Books, Money, Outcome, Page, Saved, Wait};
 use bindings::exports::test::door::requests::{Book, Filter, Guest, Patch, Size, Upload};
 
 /// The type that implements the component's exports.
@@ -65,5 +67,78 @@ impl Guest for Component {
 
     fn wide(big_id: u64) -> (u64, Vec<i64>) {
         (big_id, vec![i64::MIN, 5])
+    }
+}
+
+fn shelved(id: String, next: Option<String>) -> Shelved {
+    Shelved { id, version: 7, price: Money { minor: -1250 }, next }
+}
+
+impl Books for Component {
+    fn get(id: String, next: Option<String>) -> Shelved {
+        shelved(id, next)
+    }
+
+    fn save(id: String, how: String) -> Saved {
+        match &*how {
+            "created" => Saved::Created(shelved(id, None)),
+            "unchanged" => Saved::Unchanged(shelved(id, None)),
+            _ => Saved::Gone,
+        }
+    }
+
+    fn touch(how: Outcome) -> Outcome {
+        how
+    }
+
+    fn echo(text: Option<String>) -> Option<String> {
+        text
+    }
+
+    fn text(text: String) -> String {
+        text
+    }
+
+    fn bytes(length: u32) -> Vec<u8> {
+        (b'a'..=b'z').cycle().take(length as usize).collect()
+    }
+
+    fn download(text: String, name: Option<String>, media_type: Option<String>) -> File {
+        File { media_type, name, bytes: text.into_bytes() }
+    }
+
+    fn show(text: String, media_type: String) -> Page {
+        Page { media_type, text }
+    }
+
+    fn forget(_id: String) {}
+
+    fn replace(id: String, matches: Option<String>) -> Result<Shelved, Fault> {
+        match matches.as_deref() {
+            None | Some("\"7\"") => Ok(shelved(id, None)),
+            Some(_) => Err(Fault::Broken),
+        }
+    }
+
+    fn fail(how: String) -> Result<String, Fault> {
+        Err(match &*how {
+            "not" => return Ok(how),
+            "busy" => Fault::Busy(Wait { seconds: 30, realm: "the \"quiet\" room".to_owned() }),
+            "broken" => Fault::Broken,
+            "other" => Fault::Other,
+            _ => Fault::NotFound(how),
+        })
+    }
+
+    fn fail_plainly(text: String) -> Result<String, String> {
+        Err(text)
+    }
+
+    fn fail_with(seconds: u32) -> Result<String, Wait> {
+        Err(Wait { seconds, realm: "all".to_owned() })
+    }
+
+    fn fail_mutely(fails: bool) -> Result<String, ()> {
+        if fails { Err(()) } else { Ok("fine".to_owned()) }
     }
 }

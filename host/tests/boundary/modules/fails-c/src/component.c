@@ -32,6 +32,14 @@ bool exports_test_fails_fails_fail(module_string_t *how, module_string_t *ret, e
         exit(3);
     }
     if (is(how, "divide")) return divide((int)how->len - 6);
+    if (is(how, "bytes")) {
+        *ret = (module_string_t){(uint8_t *)"tea \xff", 5};
+        return true;
+    }
+    if (is(how, "pointer")) {
+        *ret = (module_string_t){(uint8_t *)0xfffffff0u, 64};
+        return true;
+    }
     module_string_dup(ret, "well");
     return true;
 }

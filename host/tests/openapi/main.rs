@@ -1,0 +1,38 @@
+//! Tests of the OpenAPI document: what it says, that a validator accepts it, what edits mean to clients, and the commands and listeners
+//! that show it.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
+
+mod documents;
+mod edits;
+mod served;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use watertight_component::artifact::Artifact;
+use watertight_control::application::{Artifacts, check_with};
+use watertight_model::config::{self, AppFiles, Overrides};
+use watertight_openapi::format::OpenApi;
+use watertight_testkit::components;
+use watertight_testkit::paths::repository;
+
+/// Returns the document of an application with one module, `stock`, whose component is made of WIT.
+fn document(wit: &str, routes: &str) -> OpenApi {
+    let file = |name: &str, text: &str| serde_json::json!({ "path": name, "text": text });
+    let manifest = "[app]\nname = \"demo\"\nroutes = [\"routes.toml\"]\n[modules.stock]\ncomponent = \"stock.wasm\"\n";
+    let files: AppFiles = serde_json::from_value(serde_json::json!({
+        "manifest": file("app.toml", manifest),
+        "routes": [file("routes.toml", routes)],
+    }))
+    .unwrap();
+    let config = config::parse(&files, &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}\n{routes}"));
+    let artifact = Artifact::new(Path::new(""), components::component(wit, "stock").into()).unwrap();
+    let artifacts: Artifacts = [("stock".parse().unwrap(), Arc::new(artifact))].into();
+    let checked = check_with(config, &artifacts).unwrap_or_else(|problems| panic!("{problems}\n{wit}\n{routes}"));
+    OpenApi::new(&checked.graph, &checked.routes)
+}
+
+fn folder() -> PathBuf {
+    repository().join("host/tests/openapi")
+}
