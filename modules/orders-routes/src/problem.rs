@@ -161,7 +161,8 @@ impl Problem {
                 (StatusCode::INTERNAL_SERVER_ERROR, "storage", Value::String(app.api().report(&cause)))
             }
         };
-        let detail = payload.as_str().map_or_else(|| title(name), str::to_owned);
+        // The contract's words for a case whose payload is no text.
+        let detail = payload.as_str().unwrap_or("A field is not valid").to_owned();
         let mut problem = Self::new(status, name, detail);
         problem.0.payload = Some(payload);
         problem
