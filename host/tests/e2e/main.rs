@@ -88,6 +88,7 @@ mod collector;
 mod command_line;
 mod concurrency;
 mod connections;
+mod documents;
 mod flows;
 mod frames;
 mod hostile;

@@ -41,5 +41,8 @@ fn the_pages_of_formats_have_every_key() {
     let mut faults: Vec<String> = tables.into_iter().flat_map(of_table).collect();
     faults.extend(missing("host/docs/routes.md", "## Keys", &keys("", "[[route]]\nnothing = 1\n")));
     faults.extend(missing("host/docs/routes.md", "## Mounts", &keys("", "[[mount]]\nnothing = 1\n")));
+    let answer = |rest: &str| keys("", &format!("[[route]]\nanswer{rest} = {{ nothing = 1 }}\n"));
+    faults.extend(missing("host/docs/answers.md", "## Keys", &answer("")));
+    faults.extend(missing("host/docs/answers.md", "## Cookies", &answer(".cookies.a")));
     super::none(&faults, "the page of a format has a row for each key");
 }

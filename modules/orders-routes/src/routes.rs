@@ -4,8 +4,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method, StatusCode};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
@@ -60,7 +60,10 @@ async fn place(State(app): State<App>, request: Request) -> Answer {
     let key = input::header(&head.headers, "idempotency-key", &mut faults);
     Problem::check(faults)?;
     let order = app.api().place(draft, key.as_deref()).map_err(|error| Problem::of(error, &app))?;
-    Ok(json(StatusCode::CREATED, write::order(&order)))
+    let mut answer = json(StatusCode::CREATED, write::order(&order));
+    let place = HeaderValue::from_str(&format!("/orders/{}", order.id)).expect("an id is a ULID");
+    answer.headers_mut().insert(LOCATION, place);
+    Ok(answer)
 }
 
 async fn list(State(app): State<App>, request: Request) -> Answer {

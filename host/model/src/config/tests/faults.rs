@@ -128,6 +128,8 @@ fn in_numbers() {
             "[defaults]\nlimit = {} #~ unknown-key: `defaults.limit`\ninstances = true #~ bad-value: must be a table",
             "[http]\nbody = \"1KiB\" #~ unknown-key: `http.body`\nin_flight = 0 #~ bad-value: `http.in_flight`\ndrain = \"x\" #~ bad-value: `http.drain`",
             "[http]\nheader-timeout = \"1s\" #~ unknown-key: `http.header-timeout`",
+            "[http]\nproblems = \"https://example.com\" #~ bad-value: `https://example.com` is not the start of a URL",
+            "[http]\nproblems = \"/a b/\" #~ bad-value: `/a b/` is not the start of a URL",
             "[telemetry]\notlp = \"127.0.0.1:4318\" #~ bad-value: `127.0.0.1:4318` is not a collector's address\nratio = \"all\" #~ bad-value: `telemetry.ratio` must be a number from 0 to 1",
             "[telemetry]\notlp = \"https://a\" #~ bad-value: without TLS\nratio = 1.5 #~ bad-value: `1.5` is not a number from 0 to 1",
             "[telemetry]\nratio = -1 #~ bad-value: `-1` is not a number from 0 to 1\nqueue = 0 #~ bad-value: is not within 1 and 1000000\nendpoint = 1 #~ unknown-key: there is no key `telemetry.endpoint`",
@@ -199,11 +201,21 @@ fn in_routes() {
         "M\npath = \"/\"\nbody = \"x\" #~ bad-binding: by a header and the body\nheaders = { x = \"x\" }",
         "M\npath = \"/\"\nqueries = [] #~ unknown-key: `route[0].queries`\n\n[[route]]\nmethod = \"PUT\"\npath = \"/\"\ncall = \"a/a.b\"\n[route.error] #~ unknown-key: `route[1].error`\nx = 404",
         "M\npath = \"/\"\nquery = [] #~ bad-value: `route[0].query` must be a string",
+        "M\npath = \"/\"\nstatus = { Created = 200 } #~ bad-value: `Created` is not the name of a case of the result",
+        "M\npath = \"/\"\nstatus.created = 404.5 #~ bad-value: must be a whole number",
+        "M\npath = \"/\"\nanswer = 1 #~ bad-value: `route[0].answer` must be a table",
+        "M\npath = \"/\"\nanswer.vary = \"a\" #~ bad-value: `route[0].answer.vary` must be a list",
+        "M\npath = \"/\"\nanswer.cookies.a = \"b\" #~ bad-value: `route[0].answer.cookies.a` must be a table",
         "[[route] #~ syntax: ",
     ];
     for row in rows {
         check_routes(&[&row.replace("M\n", "[[route]]\nmethod = \"POST\"\ncall = \"a/a.b\"\n")]);
     }
+    let route = "[[route]]\nmethod = \"GET\"\npath = \"/\"\ncall = \"a/a.b\"\n";
+    let headers: String = (0..33).map(|index| format!("X-{index} = \"1\"\n")).collect();
+    check_routes(&[&format!("{route}[route.answer.headers] #~ bad-value: there are more than 32 entries\n{headers}")]);
+    let long = "a".repeat(2049);
+    check_routes(&[&format!("{route}answer.headers.X-A = \"{long}\" #~ bad-value: the text has more than 2048 bytes")]);
 }
 
 #[test]
