@@ -49,7 +49,7 @@ pub struct Plan {
     #[serde(default)]
     pub door: Vec<DoorChange>,
     /// What the change means to clients. Empty if nobody has compared the documents of the applications: [`Plan::new`] does not.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "ClientChanges::is_empty")]
     pub clients: ClientChanges,
     /// Changed keys of the manifest that take effect at the next start of the host.
     pub restart: Vec<String>,
