@@ -172,9 +172,12 @@ pub(super) fn read_success(value: &Value<'_>) -> Option<SuccessStatus> {
     if !value.is_table() {
         return Some(SuccessStatus::One(read_success_status(value)?.value));
     }
+    let before = value.reported();
     let (cases, _) = named(Some(value), "a case of the result", &[], read_success_status);
     if cases.is_empty() {
-        value.refuse("no case is named");
+        if value.reported() == before {
+            value.refuse("no case is named");
+        }
         return None;
     }
     Some(SuccessStatus::ByCase(cases))
