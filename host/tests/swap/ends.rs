@@ -2,9 +2,9 @@
 //! the old one or the new one, and the history says which.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use watertight_testkit::admin::{Operator, multipart, parts_of};
@@ -107,6 +107,8 @@ struct Swaps {
     asked: AtomicU32,
     told: AtomicU32,
     ended: AtomicBool,
+    /// How long the last swap took, in milliseconds.
+    millis: AtomicU64,
 }
 
 impl Swaps {
@@ -117,10 +119,12 @@ impl Swaps {
             self.asked.store(number, SeqCst);
             let swap =
                 operator.request("POST", "/modules/back/swap", "application/wasm", &build("back", 1000 + number));
+            let begun = Instant::now();
             let answer = match once(operator.address, &swap) {
                 Ok(answer) => answer,
                 Err(error) => return self.must_have_ended(&error),
             };
+            self.millis.store(u64::try_from(begun.elapsed().as_millis()).unwrap(), SeqCst);
             assert_eq!((answer.status, &answer.body["generation"]), (200, &json!(number)), "{answer:?}");
             self.told.store(number, SeqCst);
         }
@@ -162,15 +166,26 @@ fn killed_at_any_moment_it_serves_what_was_told() {
     let folder = folder();
     let state = folder.path().join("state");
     let mut number = 1;
+    // A swap takes seconds where others keep the processors busy. Every fourth host makes a swap before it is killed, whatever that takes; the
+    // others are killed within the time of two swaps.
+    let mut millis = 0;
     for kill in 0..KILLS {
         let host = start(&app, &state);
-        let swaps = Swaps { told: AtomicU32::new(number), asked: AtomicU32::new(number), ..Swaps::default() };
+        let swaps = Swaps {
+            told: AtomicU32::new(number),
+            asked: AtomicU32::new(number),
+            millis: AtomicU64::new(millis),
+            ..Swaps::default()
+        };
+        let before = number;
         let operator = Operator::of(&host);
         thread::scope(|scope| {
             scope.spawn(|| swaps.swap(&operator, number));
             scope.spawn(|| swaps.ask(host.listen()));
-            // These pseudo-random times cover every moment of about two swaps.
-            thread::sleep(Duration::from_millis(20 + (kill * 71) % 230));
+            while kill % 4 == 0 && swaps.told.load(SeqCst) == before {
+                thread::sleep(Duration::from_millis(5));
+            }
+            thread::sleep(Duration::from_millis(20 + 2 * millis * ((kill * 71) % 230) / 230));
             swaps.ended.store(true, SeqCst);
             let process = rustix::process::Pid::from_raw(host.process().try_into().unwrap()).unwrap();
             rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
@@ -179,6 +194,7 @@ fn killed_at_any_moment_it_serves_what_was_told() {
         let host = start(&app, &state);
         let answer = once(host.listen(), &get("/tags")).unwrap().expect(200);
         let (told, asked) = (swaps.told.load(SeqCst), swaps.asked.load(SeqCst));
+        millis = swaps.millis.load(SeqCst);
         number = u32::try_from(answer.generation()).unwrap();
         assert!((told..=asked).contains(&number), "told {told}, asked for {asked}, serves {number}");
         assert_eq!(answer.body, tags(answer.generation()));
