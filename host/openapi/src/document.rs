@@ -1,6 +1,6 @@
 //! Makes the OpenAPI document of an application from its graph and its routes.
 //!
-//! The same application gives the same text, and a change of it changes as little of the text as possible.
+//! The order of everything in a document is fixed, so that two documents can be compared line by line.
 
 mod answers;
 mod names;

@@ -27,3 +27,19 @@ pub use watertight_guest::{
 pub trait Platform: Sql + Clock + Ids + Log {}
 
 impl<T: Sql + Clock + Ids + Log> Platform for T {}
+
+/// Implements `From<SqlError>` for a service's error type, which has the cases `Unavailable` (a text) and `Storage` (the cause).
+#[macro_export]
+macro_rules! from_sql_error {
+    ($error:ty) => {
+        impl From<$crate::SqlError> for $error {
+            fn from(error: $crate::SqlError) -> Self {
+                if error.is_temporary() {
+                    Self::Unavailable("the database is busy".into())
+                } else {
+                    Self::Storage(error)
+                }
+            }
+        }
+    };
+}

@@ -55,11 +55,7 @@ pub enum Error {
     Storage(#[source] SqlError),
 }
 
-impl From<SqlError> for Error {
-    fn from(error: SqlError) -> Self {
-        if error.is_temporary() { Self::Unavailable("the database is busy".to_owned()) } else { Self::Storage(error) }
-    }
-}
+shop_common::from_sql_error!(Error);
 
 /// A notification with the fields from which it was rendered.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -71,11 +71,7 @@ pub enum Error {
     Storage(#[source] SqlError),
 }
 
-impl From<SqlError> for Error {
-    fn from(error: SqlError) -> Self {
-        if error.is_temporary() { Self::Unavailable("the database is busy".to_owned()) } else { Self::Storage(error) }
-    }
-}
+shop_common::from_sql_error!(Error);
 
 /// The result of a charge.
 #[derive(Debug, Clone, PartialEq, Eq)]

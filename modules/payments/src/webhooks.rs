@@ -57,11 +57,7 @@ pub enum Error {
     Storage(#[source] SqlError),
 }
 
-impl From<SqlError> for Error {
-    fn from(error: SqlError) -> Self {
-        if error.is_temporary() { Self::Unavailable("the database is busy") } else { Self::Storage(error) }
-    }
-}
+shop_common::from_sql_error!(Error);
 
 /// The receiver of events, with its platform.
 #[derive(Debug, Clone)]

@@ -59,11 +59,7 @@ pub enum Error {
     Storage(#[source] SqlError),
 }
 
-impl From<SqlError> for Error {
-    fn from(error: SqlError) -> Self {
-        if error.is_temporary() { Self::Unavailable("the database is busy") } else { Self::Storage(error) }
-    }
-}
+shop_common::from_sql_error!(Error);
 
 /// Stores the picture of a product, in the place of the one before.
 pub(crate) fn store(sql: &impl Sql, info: &PictureInfo, bytes: Vec<u8>) -> Result<(), SqlError> {

@@ -117,20 +117,22 @@ pub(super) fn door(old: &AppConfig, new: &AppConfig) -> Vec<DoorChange> {
     let found = pairs(&from, &to).into_iter().filter_map(|(what, from, to)| {
         Some(DoorChange { change: change(from, to, |from, to| from == to)?, what: what.clone() })
     });
-    let headers = |config: &AppConfig| Some(config.door.added_headers.clone()).filter(|headers| !headers.is_empty());
-    let headers = change(headers(old).as_ref(), headers(new).as_ref(), |from, to| from == to);
-    let headers = headers.map(|change| DoorChange { what: "http.security_headers".to_owned(), change });
-    let flag = |what: &str, is_set: fn(&AppConfig) -> bool| {
-        let is_set = |config: &AppConfig| is_set(config).then_some(());
-        let change = change(is_set(old).as_ref(), is_set(new).as_ref(), |(), ()| true)?;
-        Some(DoorChange { what: what.to_owned(), change })
-    };
-    let compression = flag("http.compression", |config| config.door.compression);
-    let openapi = flag("http.openapi", |config| config.door.openapi);
-    let trusted = |config: &AppConfig| Some(config.door.trusted_proxies.clone()).filter(|trusted| !trusted.is_empty());
-    let trusted = change(trusted(old).as_ref(), trusted(new).as_ref(), |from, to| from == to);
-    let trusted = trusted.map(|change| DoorChange { what: "http.trusted_proxies".to_owned(), change });
-    let problems = change(old.door.problems.as_ref(), new.door.problems.as_ref(), |from, to| from == to);
-    let problems = problems.map(|change| DoorChange { what: "http.problems".to_owned(), change });
-    found.chain(compression).chain(openapi).chain(problems).chain(headers).chain(trusted).collect()
+    let sides = [&old.door, &new.door];
+    let keys = [
+        key("http.compression", sides.map(|door| door.compression.then_some(()))),
+        key("http.openapi", sides.map(|door| door.openapi.then_some(()))),
+        key("http.problems", sides.map(|door| door.problems.as_ref())),
+        key("http.security_headers", sides.map(|door| Some(&door.added_headers).filter(|headers| !headers.is_empty()))),
+        key(
+            "http.trusted_proxies",
+            sides.map(|door| Some(&door.trusted_proxies).filter(|trusted| !trusted.is_empty())),
+        ),
+    ];
+    found.chain(keys.into_iter().flatten()).collect()
+}
+
+/// Returns how a key differs between two applications. `None` as a value stands for the default.
+fn key<T: PartialEq>(what: &str, [from, to]: [Option<T>; 2]) -> Option<DoorChange> {
+    let change = change(from.as_ref(), to.as_ref(), |from, to| from == to)?;
+    Some(DoorChange { what: what.to_owned(), change })
 }
