@@ -51,7 +51,7 @@ mod tests {
             ("application/json", "application/json", true),
             ("Application/JSON", "application/json", true),
             ("text/html , text/plain", "text/plain; charset=utf-8", true),
-            ("text/html;level=1, text/html;q=0", "text/html", false),
+            ("text/html;level=1, text/html;q=0", "text/html", true),
             ("text/plainer, text/html;q=0.5", "text/plain", false),
             ("application/*;q=0.1", "application/json", true),
             ("text/html", "application/json", false),
