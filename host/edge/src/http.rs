@@ -46,7 +46,7 @@ use details::Failure;
 use door::CrossOrigin;
 use middleware::Passage;
 use mount::HandledRequest;
-use parameters::ReadBody;
+use parameters::{ReadBody, UploadFolder};
 use server::{Connection, CountedResponse, PermitShare, RequestBody};
 
 pub use context::{drop_body, request_id};
@@ -117,7 +117,7 @@ pub struct DataListener {
     /// The room for bytes that functions get as lists, in KiB.
     list_room: Arc<Semaphore>,
     /// The folder for what large uploads have sent.
-    uploads: PathBuf,
+    uploads: UploadFolder,
 }
 
 /// The maximum size of all lists of bytes that requests give to running calls, in KiB. As values of Wasmtime they take 32 times as much
@@ -130,7 +130,7 @@ impl DataListener {
     pub fn new(runtime: Arc<Runtime>, limits: HttpLimits, uploads: PathBuf) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight as usize));
         let list_room = Arc::new(Semaphore::new(LIST_ROOM as usize));
-        Arc::new(Self { runtime, limits, in_flight, list_room, uploads })
+        Arc::new(Self { runtime, limits, in_flight, list_room, uploads: UploadFolder::new(uploads) })
     }
 
     /// Waits for room for `bytes` of lists, until `deadline`. A list larger than all room waits for all of it.

@@ -8,6 +8,7 @@ mod bindings;
 mod cases;
 mod compression;
 mod context;
+mod floods;
 mod hosts;
 mod refusals;
 mod templates;
