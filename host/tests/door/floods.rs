@@ -225,7 +225,7 @@ fn a_neighbour_is_answered_beside_hostile_forms() {
             scope.spawn(|| repeat(stop, &|| drop(flood(chunked(&host, "--X\r\nx: "), b"y", 1 << 20))));
             scope.spawn(|| repeat(stop, &|| drop(flood(chunked(&host, ""), &[b'-'; CHUNK], 50 << 20))));
             repeat(stop, &|| {
-                drop(wire::once(host.listen(), &wire::request("POST", "/upload", &[KIND], many.as_bytes())))
+                drop(wire::once(host.listen(), &wire::request("POST", "/upload", &[KIND], many.as_bytes())));
             });
         });
         drop(slow);
