@@ -46,7 +46,7 @@ use details::Failure;
 use door::CrossOrigin;
 use middleware::Passage;
 use mount::HandledRequest;
-use parameters::ReadBody;
+use parameters::{ReadBody, UploadFolder};
 use server::{Connection, CountedResponse, PermitShare, RequestBody};
 
 pub use context::{drop_body, request_id};
@@ -103,13 +103,6 @@ fn is_mounted<B>(generation: &Generation, request: &Request<B>, host: Option<&st
     matches!(generation.routes.find(host, request.method(), path), RouteMatch::Mount(..))
 }
 
-/// Whether a route or a mount has the path of a request for `host`, whatever the method.
-fn is_routed<B>(generation: &Generation, request: &Request<B>, host: Option<&str>) -> bool {
-    let path = head::normalize_path(request.uri().path());
-    let found = generation.routes.find(host, request.method(), &path);
-    !matches!(found, RouteMatch::Nothing | RouteMatch::Misdirected)
-}
-
 fn no_content() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -124,7 +117,7 @@ pub struct DataListener {
     /// The room for bytes that functions get as lists, in KiB.
     list_room: Arc<Semaphore>,
     /// The folder for what large uploads have sent.
-    uploads: PathBuf,
+    uploads: UploadFolder,
 }
 
 /// The maximum size of all lists of bytes that requests give to running calls, in KiB. As values of Wasmtime they take 32 times as much
@@ -137,7 +130,7 @@ impl DataListener {
     pub fn new(runtime: Arc<Runtime>, limits: HttpLimits, uploads: PathBuf) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight as usize));
         let list_room = Arc::new(Semaphore::new(LIST_ROOM as usize));
-        Arc::new(Self { runtime, limits, in_flight, list_room, uploads })
+        Arc::new(Self { runtime, limits, in_flight, list_room, uploads: UploadFolder::new(uploads) })
     }
 
     /// Waits for room for `bytes` of lists, until `deadline`. A list larger than all room waits for all of it.
@@ -168,34 +161,26 @@ impl DataListener {
         let door = generation.routes.door();
         let host = context.origin.host();
         let checked = head::check_for(&request, |path| is_mounted(&generation, &request, host, path));
-        let cross_origin = door
-            .has_cors()
-            .then(|| CrossOrigin::of(door, host, &request, &head::normalize_path(request.uri().path())))
-            .flatten()
-            .map(Box::new);
+        let mut rules =
+            if door.has_cors() { CrossOrigin::of(&generation.routes, host, &request).map(Box::new) } else { None };
         let accepts = (door.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING))
             .then(|| request.headers().clone());
-        let is_preflight = cross_origin.as_ref().is_some_and(|rules| rules.is_preflight());
-        let answered = match checked {
-            // A preflight costs no module anything. What answers the path doesn't matter, only that something does.
-            Ok(()) if is_preflight && is_routed(&generation, &request, host) => Ok(no_content().into()),
-            Ok(()) => {
+        let preflight = rules.take_if(|rules| checked.is_ok() && rules.is_preflight());
+        let answered = match (checked, preflight) {
+            (Ok(()), Some(preflight)) => Ok(Box::pin(preflight.answer()).await.into()),
+            (Ok(()), None) => {
                 let answer = self.answer(request, &context.origin, &generation, on, &mut found);
                 panics::catch_panic(answer).await.unwrap_or_else(|panic| {
                     context.origin.record_panic(&panic, &generation);
                     Err(HostProblem::HostFailed.into())
                 })
             }
-            Err(failure) => Err(failure),
+            (Err(failure), _) => Err(failure),
         };
         let answer = answered.unwrap_or_else(|failure| door::problem(door, failure, &context.origin.id).into());
         let Answer { mut response, is_stream } = answer;
-        match cross_origin {
-            Some(rules) if is_preflight && response.status() == StatusCode::NO_CONTENT => {
-                response = Box::pin(rules.answer()).await;
-            }
-            Some(rules) => response = Box::pin(rules.apply(response)).await,
-            None => {}
+        if let Some(rules) = rules {
+            response = Box::pin(rules.apply(response)).await;
         }
         door::add_headers(door, &mut response);
         // Of a stream, only its buffers are in memory.

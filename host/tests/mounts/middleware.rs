@@ -62,7 +62,7 @@ fn app(settings: &str) -> App {
          [modules.first]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n\
          [modules.second]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n\
          [modules.three]\ncomponent = {three:?}\nuses = [\"clocks\"]\n\
-         [modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
+         [modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n{settings}\n"
     ))
     .routes(ROUTES)

@@ -50,16 +50,13 @@ pub(super) fn add(
     Ok(())
 }
 
-/// Returns the value of `Content-Disposition` (RFC 6266) for a file that browsers store. A name beyond ASCII stands there twice: as RFC 8187
-/// says, and with `_` for what old programs can't read.
+/// Returns the value of `Content-Disposition` (RFC 6266) for a file that browsers store. What no name of a file has becomes `_`: a client may
+/// have sent it. A name beyond ASCII stands there twice: as RFC 8187 says, and with `_` for what old programs can't read.
 fn disposition(template: &BoundTemplate, values: Values<'_>) -> Result<HeaderValue, EncodeError> {
     let Some(name) = fill(template, values, Purpose::FileName)? else {
         return Ok(HeaderValue::from_static("attachment"));
     };
-    if name.contains(char::is_control) {
-        return Err(unfit(Purpose::FileName, template, "a value has a control character"));
-    }
-    let name = name.replace(['/', '\\'], "_");
+    let name = name.replace(|c: char| c.is_control() || ['/', '\\'].contains(&c), "_");
     let is_plain = |c: char| (' '..='~').contains(&c) && !['"', '%'].contains(&c);
     let plain = name.replace(|c| !is_plain(c), "_");
     let mut text = format!("attachment; filename=\"{plain}\"");
