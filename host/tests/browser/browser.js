@@ -89,7 +89,7 @@ export async function drive(script) {
  * - `errors`: the errors in the console, and exceptions that nothing caught, as texts;
  * - `violations`: what the content security policy forbade, as `{ directive, blocked }`;
  * - `origins()`: the origins of all requests, of the page's own too;
- * - `requests`: all requests as `{ method, url, type, status }`. `type` is `Preflight` for a preflight. `status` is that of the network:
+ * - `requests`: all requests as `{ method, url, type, status, encoding }`. `type` is `Preflight` for a preflight. `status` is that of the network:
  *   304 where a script sees 200 from the cache, and null where no answer came;
  * - `settled()`: waits until the answer of each request is known. Chromium tells of it a moment after the page has it;
  * - `network`: the session of Chromium's protocol;
@@ -110,6 +110,8 @@ export async function openPage(browser, url) {
   }, REPORT);
 
   const network = await context.newCDPSession(page);
+  // The statuses of the network, by request. Chromium tells of them in any order with the other events of a request.
+  const statuses = new Map();
   let waiting = [];
   const settle = () => {
     if (requests.some((request) => !request.settled)) return;
@@ -118,24 +120,30 @@ export async function openPage(browser, url) {
   };
   const on = (event, change) => {
     network.on(`Network.${event}`, (told) => {
-      const request = byId.get(told.requestId);
-      if (request !== undefined) change(request, told);
+      change(told, byId.get(told.requestId));
       settle();
     });
   };
-  network.on('Network.requestWillBeSent', ({ requestId, request: { method, url }, type, initiator }) => {
+  on('requestWillBeSent', ({ requestId, request: { method, url }, type, initiator }) => {
     const kind = initiator.type === 'preflight' ? 'Preflight' : type;
-    const request = { method, url, type: kind, status: null, settled: false };
+    const status = statuses.get(requestId) ?? null;
+    const request = { method, url, type: kind, status, encoding: null, settled: status !== null };
     requests.push(request);
     byId.set(requestId, request);
   });
-  // The event with the status of the network may come before the other one, or after it.
-  on('responseReceived', (request, { response, hasExtraInfo }) => {
-    request.status ??= hasExtraInfo ? null : response.status;
+  on('responseReceivedExtraInfo', ({ requestId, statusCode }, request) => {
+    statuses.set(requestId, statusCode);
+    if (request !== undefined) Object.assign(request, { status: statusCode, settled: true });
+  });
+  on('responseReceived', ({ response, hasExtraInfo }, request) => {
+    if (request === undefined) return;
+    if (!hasExtraInfo) request.status = response.status;
+    request.encoding = response.headers['content-encoding'] ?? null;
     request.settled = request.status !== null;
   });
-  on('responseReceivedExtraInfo', (request, { statusCode }) => Object.assign(request, { status: statusCode, settled: true }));
-  on('loadingFailed', (request) => Object.assign(request, { settled: true }));
+  on('loadingFailed', (_, request) => {
+    if (request !== undefined) request.settled = true;
+  });
   const settled = () => new Promise((resume) => {
     waiting.push(resume);
     settle();

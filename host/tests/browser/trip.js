@@ -80,6 +80,24 @@ await drive(async (browser, step) => {
     assert.deepEqual(gets.slice(-2).map((one) => one.status), [200, 304]);
   });
 
+  await step('a compressed answer is asked for again with its tag', async () => {
+    const lines = Array(40).fill(draft('bob').lines[0]);
+    const placed = await send('/orders', { method: 'POST', json: { ...draft('bob'), lines } });
+    const first = await send(placed.location);
+    const second = await send(placed.location);
+    assert.deepEqual([first.status, JSON.parse(first.text).lines.length, second.text], [200, 40, first.text]);
+    assert.match(first.tag, /^W\//);
+    await seen.settled();
+    const gets = seen.requests.filter((one) => one.method === 'GET' && one.url === shop + placed.location);
+    assert.deepEqual(gets.map((one) => one.status), [200, 304]);
+    assert.match(gets[0].encoding, /^(zstd|br|gzip)$/);
+  });
+
+  await step('the document of the application can be read', async () => {
+    const found = await send('/openapi.json');
+    assert.deepEqual([found.status, JSON.parse(found.text).info.title], [200, 'shop']);
+  });
+
   await step('an error can be read', async () => {
     const before = seen.errors.length;
     const bad = await send('/orders', { method: 'POST', json: { ...draft('ada'), lines: [] } });

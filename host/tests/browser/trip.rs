@@ -41,7 +41,7 @@ credentials = true
 #[tokio::test(flavor = "multi_thread")]
 async fn a_page_of_another_origin_uses_the_shop() {
     let (allowed, stranger) = (serve_page().await, serve_page().await);
-    let settings = "[http]\ncompression = true\nsecurity_headers = true\n";
+    let settings = "[http]\ncompression = true\nopenapi = true\nsecurity_headers = true\n";
     let app = App::shop(&format!("[modules.door]\ncomponent = {:?}\n{settings}", guest("door")))
         .routes(&(SESSION.to_owned() + &rules(&allowed)));
     let host = app.launch().variable("WATERTIGHT_LOG", "info,request=debug").start();
@@ -64,5 +64,5 @@ async fn a_page_of_another_origin_uses_the_shop() {
         log.lines().filter(is_request).count()
     };
     // One preflight of each origin. The stranger's POST was never sent.
-    assert_eq!((of_orders("OPTIONS"), of_orders("POST")), (2, 4), "{log}");
+    assert_eq!((of_orders("OPTIONS"), of_orders("POST")), (2, 5), "{log}");
 }
