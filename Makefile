@@ -16,7 +16,7 @@ ARGS ?=
 # Variables of `make bench`. BENCH=http runs one benchmark. QUICK=1 runs fewer rounds. BEFORE=FOLDER also measures the processor time of
 # `http` and `shop` for another checkout of the project, in which `make shop` must have run.
 BENCH ?=
-BENCHES := call http limits rollback shop start swap
+BENCHES := call door http limits rollback shop start swap
 # Variables of `make fuzz` and `make fuzz-coverage`: the seconds for each target, a single target, and a single case: its seed, or its file.
 SECONDS ?= 60
 TARGET ?=

@@ -171,10 +171,11 @@ impl DataListener {
         let cross_origin = door
             .has_cors()
             .then(|| CrossOrigin::of(door, host, &request, &head::normalize_path(request.uri().path())))
-            .flatten();
+            .flatten()
+            .map(Box::new);
         let accepts = (door.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING))
             .then(|| request.headers().clone());
-        let is_preflight = cross_origin.as_ref().is_some_and(CrossOrigin::is_preflight);
+        let is_preflight = cross_origin.as_ref().is_some_and(|rules| rules.is_preflight());
         let answered = match checked {
             // A preflight costs no module anything. What answers the path doesn't matter, only that something does.
             Ok(()) if is_preflight && is_routed(&generation, &request, host) => Ok(no_content().into()),
@@ -197,14 +198,14 @@ impl DataListener {
         }
         match cross_origin {
             Some(rules) if is_preflight && response.status() == StatusCode::NO_CONTENT => {
-                response = rules.answer().await;
+                response = Box::pin(rules.answer()).await;
             }
-            Some(rules) => response = rules.apply(response).await,
+            Some(rules) => response = Box::pin(rules.apply(response)).await,
             None => {}
         }
         door::add_headers(door, &mut response);
         if let Some(headers) = accepts.filter(|_| !is_stream) {
-            response = compression::compress(&headers, response).await;
+            response = Box::pin(compression::compress(&headers, response)).await;
         }
         CountedResponse { response: context.finish(response, &generation, found), held: held.flatten() }
     }
@@ -308,9 +309,14 @@ impl DataListener {
         let deadline = origin.arrival + generation.time(target);
         let is_upload = route.body.is_upload();
         let limit = if is_upload { generation.upload_limit(target) } else { generation.body_limit(target) };
-        let body = parameters::read_body(route, &head.headers, body, limit, deadline, &self.uploads);
-        // A client that sends its body slowly must not keep a retired generation alive.
-        let body = generation.run_until_cut_off(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));
+        let body = if body.is_end_stream() {
+            Ok(ReadBody::absent(route))
+        } else {
+            // Boxed, so that requests without a body don't carry the state of reading one.
+            let read = Box::pin(parameters::read_body(route, &head.headers, body, limit, deadline, &self.uploads));
+            // A client that sends its body slowly must not keep a retired generation alive.
+            generation.run_until_cut_off(read).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()))
+        };
         if body.as_ref().is_err_and(|failure| failure.status() == StatusCode::PAYLOAD_TOO_LARGE) {
             generation.report_large_body(target, limit, &origin.id, &origin.trace);
         }
@@ -345,5 +351,23 @@ impl DataListener {
         };
         let response = generation.offload(target, || result.map_err(Failure::from).and_then(write));
         response.map(Answer::from).map_err(|failure| answer::storage_full_if_server_error(failure, &notes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The maximum size of the future of a request, in bytes. It is moved when a request begins, so its size costs every request time. What
+    /// few requests need is boxed.
+    const MAX_FUTURE: usize = 3 << 10;
+
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        fn size<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(DataListener::handle);
+        assert!(size <= MAX_FUTURE, "it has {size} bytes");
     }
 }

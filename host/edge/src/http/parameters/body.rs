@@ -36,8 +36,11 @@ pub(super) enum Content {
 }
 
 impl ReadBody {
-    fn absent(document: &'static [u8]) -> Self {
-        Self { content: Content::Document(Bytes::from_static(document)), _held: None }
+    /// Returns what a route gets for a request without a body. `None` if the route binds no body.
+    pub(in super::super) fn absent(route: &Route) -> Option<Self> {
+        let is_bound = !matches!(route.body, BoundBody::Unbound);
+        let document = Bytes::from_static(route.absent_body.unwrap_or_default());
+        is_bound.then(|| Self { content: Content::Document(document), _held: None })
     }
 
     /// Returns the number of bytes that the function gets as lists of bytes.
@@ -50,7 +53,7 @@ impl ReadBody {
     }
 }
 
-/// Reads the body of a request: at most `limit` bytes that arrive before `deadline`. Large uploads wait in `folder`. Returns `None` if the
+/// Reads the body of a request that may have one: at most `limit` bytes that arrive before `deadline`. Large uploads wait in `folder`. Returns `None` if the
 /// route binds no body.
 ///
 /// # Errors
@@ -65,21 +68,20 @@ pub(in super::super) async fn read_body(
     deadline: Instant,
     folder: &Path,
 ) -> Result<Option<ReadBody>, Failure> {
-    let is_empty = body.is_end_stream();
     if matches!(route.body, BoundBody::Unbound) {
-        let is_refused = route.unknown_input == UnknownInput::Refuse && !is_empty && has_bytes(body, deadline).await?;
+        let is_refused = route.unknown_input == UnknownInput::Refuse && has_bytes(body, deadline).await?;
         return if is_refused { Err(invalid(RequestFault::body("", "this route takes no body"))) } else { Ok(None) };
-    }
-    let absent = || Ok(Some(ReadBody::absent(route.absent_body.unwrap_or_default())));
-    if is_empty {
-        return absent();
     }
     media::check_coding(headers)?;
     let declared = media::declared(headers);
     if !is_accepted(&route.body, declared, headers) {
         // A body without a declared length may turn out to be empty only at its end.
         let may_be_none = declared == Declared::Nothing && body.size_hint().lower() == 0;
-        return if may_be_none && !has_bytes(body, deadline).await? { absent() } else { Err(unsupported(route)) };
+        return if may_be_none && !has_bytes(body, deadline).await? {
+            Ok(ReadBody::absent(route))
+        } else {
+            Err(unsupported(route))
+        };
     }
     if body.size_hint().lower() > limit {
         return Err(HostProblem::BodyTooLarge { limit }.into());
@@ -94,7 +96,7 @@ pub(in super::super) async fn read_body(
         Ok(Ok(read)) => {
             let bytes = read.to_bytes();
             if bytes.is_empty() {
-                absent()
+                Ok(ReadBody::absent(route))
             } else {
                 Ok(Some(ReadBody { content: Content::Document(bytes), _held: body.held() }))
             }
