@@ -179,18 +179,18 @@ impl DataListener {
         };
         let answer = answered.unwrap_or_else(|failure| door::problem(door, failure, &context.origin.id).into());
         let Answer { mut response, is_stream } = answer;
+        // Of a stream, only its buffers are in memory.
+        let length = if is_stream { 0 } else { response.body().size_hint().lower() };
+        let held = (length > 0).then(|| connection.hold(length).ok());
+        if let Some(None) = held {
+            response = door::problem(door, HostProblem::Overloaded.into(), &context.origin.id);
+        }
         if let Some(rules) = rules {
             response = Box::pin(rules.apply(response)).await;
         }
         door::add_headers(door, &mut response);
-        // Of a stream, only its buffers are in memory.
-        let length = if is_stream { 0 } else { response.body().size_hint().lower() };
-        let held = (length > 0).then(|| connection.hold(length).ok());
         if let Some(headers) = accepts.filter(|_| !is_stream) {
             response = Box::pin(compression::compress(&headers, response)).await;
-        }
-        if let Some(None) = held {
-            response = door::problem(door, HostProblem::Overloaded.into(), &context.origin.id);
         }
         CountedResponse { response: context.finish(response, &generation, found), held: held.flatten() }
     }

@@ -76,7 +76,8 @@ fn results_become_answers() {
 
 #[test]
 fn browsers_learn_what_pages_may_do() {
-    every_case("cors", "[http]\nsecurity_headers = { X-Frame-Options = \"SAMEORIGIN\", referrer-policy = false }");
+    let headers = "security_headers = { X-Frame-Options = \"SAMEORIGIN\", referrer-policy = false }";
+    every_case("cors", &format!("[http]\nheld = \"1MiB\"\n{headers}"));
 }
 
 /// Runs the table of `name`: `NAME.toml` with the routes `NAME-routes.toml`. Forms have the routes of requests.
