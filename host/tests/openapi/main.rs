@@ -1,10 +1,11 @@
-//! Tests of the OpenAPI document: what it says, that a validator accepts it, what edits mean to clients, and the commands and listeners
-//! that show it.
+//! Tests of the OpenAPI document: what it says, that a validator accepts it, what edits mean to clients, the commands and listeners that
+//! show it, and the page that tries it.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
 mod documents;
 mod edits;
+mod page;
 mod served;
 
 use std::path::{Path, PathBuf};
