@@ -100,7 +100,8 @@ fn the_page_s_document_says_where_requests_go() {
     assert_eq!((&plain.body["servers"], &plain.body["info"]), (&json!(null), &document.body["info"]));
 
     // A try names the host of its operation.
-    let who = |headers: &[(&str, &str)]| ask_as_operator(&host, "GET", "/openapi/try/who", headers, "").expect(200).text;
+    let who =
+        |headers: &[(&str, &str)]| ask_as_operator(&host, "GET", "/openapi/try/who", headers, "").expect(200).text;
     assert!(who(&[]).contains("all hosts"));
     assert!(who(&[("try-host", "api.example.com")]).contains("api"));
     let refused = ask_as_operator(&host, "GET", "/openapi/try/who", &[("try-host", "a b")], "").expect(400);
@@ -111,7 +112,8 @@ fn the_page_s_document_says_where_requests_go() {
 fn tries_are_answered_by_the_data_listener() {
     let app = door("requests-routes.toml", "");
     let host = app.launch().start();
-    let read = ask_as_operator(&host, "GET", "/openapi/try/plain?a=x&b=7", &[("x-request-id", "a-try")], "").expect(200);
+    let read =
+        ask_as_operator(&host, "GET", "/openapi/try/plain?a=x&b=7", &[("x-request-id", "a-try")], "").expect(200);
     assert_eq!(read.body, json!("\"x\" Some(7) [] None"));
     assert_eq!((read.header("x-request-id"), read.header("try-x-request-id")), ("a-try", "a-try"));
     assert_eq!((read.header("try-watertight-generation"), read.header("watertight-generation")), ("1", ""));
@@ -140,7 +142,10 @@ fn tries_are_answered_by_the_data_listener() {
     // Cookies of the browser stay out, and those of the try get there.
     let cookies = |headers: &[(&str, &str)]| ask_as_operator(&host, "GET", "/openapi/try/cookies", headers, "");
     cookies(&[("cookie", "sid=browser")]).expect(400);
-    assert_eq!(cookies(&[("cookie", "sid=browser"), ("try-cookie", "sid=try")]).expect(200).body, "\"try\" None [] None");
+    assert_eq!(
+        cookies(&[("cookie", "sid=browser"), ("try-cookie", "sid=try")]).expect(200).body,
+        "\"try\" None [] None"
+    );
     for name in ["try-content-length", "try-transfer-encoding", "try-connection", "try-"] {
         let refused = ask_as_operator(&host, "GET", "/openapi/try/plain?a=x", &[(name, "1")], "").expect(400);
         assert_eq!(refused.body["errors"][0]["name"], name);

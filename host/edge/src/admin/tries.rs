@@ -140,7 +140,8 @@ mod tests {
     fn head(target: &str, headers: &[(&'static str, &'static str)]) -> Parts {
         let mut request = axum::http::Request::new(());
         *request.uri_mut() = target.parse().expect("a target");
-        let headers = headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let headers =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         request.headers_mut().extend(headers);
         request.into_parts().0
     }
@@ -180,14 +181,18 @@ mod tests {
     fn an_answer_can_do_nothing_to_a_browser() {
         let mut answered = Response::new(Body::empty());
         *answered.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-        let given = [("location", "/rollback"), ("set-cookie", "a=1"), ("set-cookie", "b=2"), ("content-type", "text/html")];
+        let given =
+            [("location", "/rollback"), ("set-cookie", "a=1"), ("set-cookie", "b=2"), ("content-type", "text/html")];
         given.iter().for_each(|(name, value)| {
             answered.headers_mut().append(*name, HeaderValue::from_static(value));
         });
         let shown = shown(answered);
         let headers = shown.headers();
         assert!(!headers.contains_key("location") && !headers.contains_key("set-cookie"));
-        assert_eq!((&headers["try-location"], headers.get_all("try-set-cookie").iter().count()), (&"/rollback".parse().expect("text"), 2));
+        assert_eq!(
+            (&headers["try-location"], headers.get_all("try-set-cookie").iter().count()),
+            (&"/rollback".parse().expect("text"), 2)
+        );
         assert_eq!(headers["content-type"], "text/html");
         assert!(headers["content-security-policy"].to_str().expect("text").ends_with("sandbox"));
     }
