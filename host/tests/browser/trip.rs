@@ -1,0 +1,68 @@
+//! A page of another origin uses the shop: preflights, an order, an upload with progress, 304, a download and cookies. `trip.js` has the
+//! steps.
+
+use serde_json::json;
+use watertight_testkit::app::{App, guest};
+use watertight_testkit::host;
+
+use crate::chromium::{drive, serve_page};
+
+/// Routes that give a cookie and take it. The shop has none.
+const SESSION: &str = r#"
+[[route]]
+method = "POST"
+path = "/session"
+call = "door/books.echo"
+query = { text = "text" }
+answer.cookies.session = { value = "{}" }
+
+[[route]]
+method = "GET"
+path = "/session"
+call = "door/requests.plain"
+cookies = { a = "session" }
+headers = { b = "X-Api-Key" }
+"#;
+
+/// What pages of one origin may do.
+fn rules(origin: &str) -> String {
+    format!(
+        r#"
+[[cors]]
+origins = ["{origin}"]
+methods = ["GET", "POST", "PUT"]
+headers = ["Content-Type", "Idempotency-Key", "If-None-Match", "X-Api-Key"]
+expose = ["ETag", "Link", "Location"]
+credentials = true
+"#
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_origin_uses_the_shop() {
+    let (allowed, stranger) = (serve_page().await, serve_page().await);
+    let settings = "[http]\ncompression = true\nopenapi = true\nsecurity_headers = true\n";
+    let app = App::shop(&format!("[modules.door]\ncomponent = {:?}\n{settings}", guest("door")))
+        .routes(&(SESSION.to_owned() + &rules(&allowed)));
+    let host = app.launch().variable("WATERTIGHT_LOG", "info,request=debug").start();
+    let facts = json!({ "shop": host.url(""), "allowed": allowed, "stranger": stranger });
+    let files = host::folder();
+    let report = drive("trip.js", facts, files.path()).await;
+
+    // The host saw what the browser tells.
+    let info = host.get("/products/tea/picture/info").await.expect(200);
+    assert_eq!(info.body["digest"], report["digest"]);
+    let ada = host.get("/orders?customer=ada").await.expect(200);
+    assert_eq!(ada.body["items"].as_array().unwrap().len(), 1, "{ada:?}");
+    assert_eq!(ada.body["items"][0]["id"], report["order"]);
+    let eve = host.get("/orders?customer=eve").await.expect(200);
+    assert_eq!(eve.body["items"], json!([]), "an origin that is not allowed placed an order");
+    let log = host.log();
+    let of_orders = |method: &str| {
+        let is_request =
+            |line: &&str| line.contains(&format!("method=\"{method}\"")) && line.contains("path=\"/orders\"");
+        log.lines().filter(is_request).count()
+    };
+    // One preflight of each origin. The stranger's POST was never sent.
+    assert_eq!((of_orders("OPTIONS"), of_orders("POST")), (2, 5), "{log}");
+}
