@@ -21,6 +21,7 @@ mod middleware;
 pub mod panics;
 mod parameters;
 pub mod server;
+mod tried;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};

@@ -4,4 +4,5 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
 mod chromium;
+mod openapi;
 mod trip;

@@ -1,11 +1,12 @@
-//! Tests of the OpenAPI document: what it says, that a validator accepts it, what edits mean to clients, and the commands and listeners
-//! that show it. And a tester of another project tries the running shop by it.
+//! Tests of the OpenAPI document: what it says, that a validator accepts it, what edits mean to clients, the commands and listeners that
+//! show it, and the page that tries it. And a tester of another project tries the running shop by it.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
 mod client;
 mod documents;
 mod edits;
+mod page;
 mod served;
 mod tried;
 

@@ -130,7 +130,7 @@ fn is_authority(text: &[u8]) -> bool {
 
 /// Returns the name of the host in an authority: in lower case, without a port and without a dot at its end. `None` if the text is no
 /// authority.
-pub(super) fn host_name(authority: &[u8]) -> Option<Box<str>> {
+pub(crate) fn host_name(authority: &[u8]) -> Option<Box<str>> {
     if !is_authority(authority) {
         return None;
     }
