@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use watertight_testkit::client::{client, send};
 use watertight_testkit::host::Host;
+use watertight_testkit::http2::Http2;
 use watertight_testkit::wire::{self, Connection};
 
 use crate::uploads::{KIND, LIMIT, form, part, post, start};
@@ -158,6 +159,40 @@ async fn uploads_that_never_end_keep_nothing_when_their_clients_leave() {
     }
     for _ in 0..10 {
         post(&host, "/upload", KIND, form(LIMIT - 500).as_bytes()).expect(200);
+    }
+}
+
+/// A client of HTTP/2 that gives its uploads up, one by one or with its connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_are_reset_keep_nothing() {
+    const DATA: u8 = 0;
+    const RST_STREAM: u8 = 3;
+    const CANCEL: [u8; 4] = [0, 0, 0, 8];
+    let host = start("");
+    let first =
+        part("title", None, "t") + "--X\r\nContent-Disposition: form-data; name=\"cover\"; filename=\"c\"\r\n\r\n";
+    for is_reset in [true, false, true, false] {
+        let mut client = Http2::connect(host.listen(), 65_535);
+        // The host's windows count from the acknowledgement of its settings on, which this client sends with the first answer.
+        client.head_of("/plain?a=x");
+        // Three of them are within the window of a connection.
+        let streams: Vec<u32> = (0..3).map(|_| client.ask("POST", "/upload", &[KIND], false)).collect();
+        for stream in &streams {
+            assert!(client.frame(DATA, 0, *stream, first.as_bytes()));
+            assert!((0..20).all(|_| client.frame(DATA, 0, *stream, &[b'c'; 16 << 10])));
+        }
+        let begun = Instant::now();
+        while spooled(&host) < 3 {
+            assert!(begun.elapsed() < SOON, "{} files", spooled(&host));
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if is_reset {
+            assert!(streams.iter().all(|stream| client.frame(RST_STREAM, 0, *stream, &CANCEL)));
+            released(&host).await;
+        } else {
+            drop(client);
+            released(&host).await;
+        }
     }
 }
 

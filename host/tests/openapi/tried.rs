@@ -9,7 +9,7 @@ use crate::{folder, with_python_package};
 
 /// The number of examples for each operation and phase, unless `SCHEMATHESIS_EXAMPLES` says another one.
 const EXAMPLES: &str = "15";
-/// The seed of all examples.
+/// The seed of all examples, unless `SCHEMATHESIS_SEED` says another one.
 const SEED: &str = "18";
 
 /// The smallest picture: one pixel.
@@ -29,7 +29,8 @@ fn the_running_shop_answers_as_its_document_says() {
     // The tester makes no picture by itself.
     let picture = wire::request("PUT", "/products/tea/picture", &[("content-type", "image/png")], PICTURE);
     wire::once(host.listen(), &picture).unwrap().expect(200);
-    let examples = std::env::var("SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| EXAMPLES.to_owned());
+    let setting = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
+    let (examples, seed) = (setting("SCHEMATHESIS_EXAMPLES", EXAMPLES), setting("SCHEMATHESIS_SEED", SEED));
     // The tester leaves files in its working folder.
     let files = host::folder();
     for name in ["schemathesis.toml", "hooks.py"] {
@@ -38,7 +39,7 @@ fn the_running_shop_answers_as_its_document_says() {
     let mut python = with_python_package("schemathesis");
     python.current_dir(files.path()).env("NO_PROXY", "127.0.0.1");
     python.args(["-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run", "--checks", "all"]);
-    python.args(["--seed", SEED, "--max-examples", &examples, &host.url("/openapi.json")]);
+    python.args(["--seed", &seed, "--max-examples", &examples, &host.url("/openapi.json")]);
     let said = run(&mut python);
     assert!(!said.err.contains("No module named"), "run `make tools-test`: {}", said.err);
     assert_eq!(said.code, 0, "{}\n{}\n{}", said.out, said.err, host.log());
