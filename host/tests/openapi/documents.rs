@@ -28,7 +28,7 @@ pub(crate) fn printed(app: &std::path::Path) -> String {
 }
 
 /// Returns a command that runs Python with `openapi-spec-validator`: that of `make tools-test`, or else the system's.
-fn python() -> Command {
+pub(crate) fn python() -> Command {
     let folders = std::fs::read_dir(target().join("toolchains")).into_iter().flatten().flatten();
     let is_validator = |path: &PathBuf| path.to_string_lossy().contains("/openapi-spec-validator-");
     let found = folders.map(|entry| entry.path()).filter(is_validator).max();

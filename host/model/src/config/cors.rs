@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::http::{HeaderName, HeaderValue, Method};
 
 use super::answer::is_url_character;
+use super::examples::Examples;
 use super::host::{HostPattern, Located, read_host};
 use super::mount::{MountPath, read_path};
 use super::outbound::HostName;
@@ -207,6 +208,10 @@ pub struct DoorConfig {
     /// Whether the data listener serves the OpenAPI document: the key `openapi`. Default: false, since it is for clients that an operator
     /// chooses.
     pub openapi: bool,
+    /// Examples of calls, from the files that the key `examples` names. The OpenAPI document shows them.
+    pub examples: Examples,
+    /// The globs that find files of examples: the key `examples`.
+    pub(super) example_globs: Vec<LocatedValue<String>>,
     /// The start of the `type` of every problem that answers report; the problem's name follows. Default: `/problems/`.
     pub problems: Option<String>,
 }
@@ -218,7 +223,16 @@ impl DoorConfig {
         let (compression, openapi) = (flag("compression"), flag("openapi"));
         let problems = table.optional("problems").and_then(|value| read_problem_base(&value));
         let trusted_proxies = TrustedProxies::read(table);
-        Self { added_headers: read_security_headers(table), compression, openapi, problems, trusted_proxies }
+        let globs = table.optional("examples").and_then(|value| value.list()).unwrap_or_default();
+        Self {
+            added_headers: read_security_headers(table),
+            compression,
+            openapi,
+            problems,
+            trusted_proxies,
+            examples: Examples::default(),
+            example_globs: globs.iter().filter_map(|value| Some(value.at(value.string()?.to_owned()))).collect(),
+        }
     }
 }
 
