@@ -197,14 +197,11 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
 /// The problem that there is no manifest, or that it is not TOML.
 pub fn load_partial(path: &Path, overrides: &Overrides) -> Result<PartialConfig, Problems> {
     let manifest = Source::read(&find_manifest(path)?)?;
-    read(manifest, overrides, |app, door, root, manifest| {
+    read(manifest, overrides, |app, root, manifest| {
         let sources = |key: &str, globs: &[LocatedValue<String>]| {
             find_files(key, globs, root, manifest).iter().map(|file| Source::read(file)).collect()
         };
-        FoundFiles {
-            routes: sources("app.routes", &app.routes),
-            examples: sources("http.examples", &door.example_globs),
-        }
+        FoundFiles { routes: sources("app.routes", &app.routes), examples: sources("app.examples", &app.examples) }
     })
 }
 
@@ -215,7 +212,7 @@ pub fn load_partial(path: &Path, overrides: &Overrides) -> Result<PartialConfig,
 /// Every problem of the manifest.
 pub fn load_manifest(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
     let manifest = Source::read(&find_manifest(path)?)?;
-    read(manifest, overrides, |_, _, _, _| FoundFiles::default())?.into_config()
+    read(manifest, overrides, |_, _, _| FoundFiles::default())?.into_config()
 }
 
 /// Reads an application from text in memory. No file is read.
@@ -240,7 +237,7 @@ pub fn parse_partial(files: &AppFiles, overrides: &Overrides) -> Result<PartialC
             return Err(Problem::new(Code::BadValue, message).file(&files.manifest.path).into());
         }
     }
-    read(source(&files.manifest)?, overrides, |_, _, _, _| FoundFiles {
+    read(source(&files.manifest)?, overrides, |_, _, _| FoundFiles {
         routes: files.routes.iter().map(source).collect(),
         examples: files.examples.iter().map(source).collect(),
     })
@@ -253,11 +250,11 @@ struct FoundFiles {
     examples: Vec<Result<Source, Problems>>,
 }
 
-/// Reads a manifest, and the files that `find` returns for its tables `[app]` and `[http]` and its folder.
+/// Reads a manifest, and the files that `find` returns for its table `[app]` and its folder.
 fn read(
     source: Source,
     overrides: &Overrides,
-    find: impl FnOnce(&App, &DoorConfig, &Path, &Source) -> FoundFiles,
+    find: impl FnOnce(&App, &Path, &Source) -> FoundFiles,
 ) -> Result<PartialConfig, Problems> {
     let file = source.path().to_path_buf();
     let tree = source.parse()?;
@@ -284,7 +281,7 @@ fn read(
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
     let (mut modules, mut compartments) = (modules, compartments);
     fakes::replace(&overrides.fakes, &mut modules, &mut compartments, &source);
-    let FoundFiles { routes: route_sources, examples } = find(&app, &door, &folders.root, &source);
+    let FoundFiles { routes: route_sources, examples } = find(&app, &folders.root, &source);
     let RouteFiles { found, files: route_files, problems: route_problems } =
         load_routes(route_sources, &declared, RouteDefaults { unknown_input: app.unknown_input, json, host: None });
     doubts.routes = found.partial_routes;

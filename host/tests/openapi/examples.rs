@@ -61,7 +61,7 @@ path = "/say"
 call = "stock/stock.say"
 body = { text = "text" }
 answer = { type = "text/plain" }
-error = 422
+errors = { "*" = 422 }
 "#;
 
 const EXAMPLES: &str = r#"{
@@ -100,7 +100,7 @@ fn examples_are_written_as_routes_read_and_write_them() {
     let document: OpenApi = document_with(WIT, ROUTES, "", EXAMPLES);
     let text = String::from_utf8(document.to_json().to_vec()).unwrap();
     assert_eq!(OpenApi::parse(text.as_bytes()).unwrap(), document);
-    assert_eq!(valid_examples(&text), 13);
+    assert_eq!(valid_examples(&text), 15);
     let value: Value = serde_json::from_str(&text).unwrap();
     let get = &value["paths"]["/items/{id}"]["get"];
     let parameters: Vec<(&str, &Value)> = get["parameters"]
@@ -158,14 +158,17 @@ fn the_shop_has_examples() {
 
 #[test]
 fn examples_belong_to_the_generation() {
-    let app = door("requests-routes.toml", "[http]\nexamples = [\"examples/*.json\"]\n");
+    let app = door("requests-routes.toml", "");
     let write = |app: &App, argument: &str| {
         let call = json!({ "arguments": [argument, null, [], null], "answer": "a text" });
-        let examples = json!({ "test:door/requests": { "plain": [call] } });
+        let examples = json!({ "test:door/requests@1.0.0": { "plain": [call] } });
         std::fs::create_dir_all(app.path().join("examples")).unwrap();
         std::fs::write(app.path().join("examples/door.json"), examples.to_string()).unwrap();
     };
     write(&app, "first");
+    let manifest = app.path().join("app.toml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(manifest, text.replace("[app]\n", "[app]\nexamples = [\"examples/*.json\"]\n")).unwrap();
     let host = app.launch().start();
     let operator = Operator::of(&host);
     let shown = || operator.get("/openapi.json")["paths"]["/plain"]["get"]["parameters"][0]["example"].clone();
@@ -173,7 +176,7 @@ fn examples_belong_to_the_generation() {
     write(&app, "second");
     assert_eq!(shown(), "first");
     let plan = operator.apply(app.path(), true).expect(200).body["plan"].clone();
-    assert_eq!(plan["door"], json!([{ "what": "http.examples", "change": "changed" }]));
+    assert_eq!(plan["door"], json!([{ "what": "app.examples", "change": "changed" }]));
     assert_eq!(plan["clients"], Value::Null, "examples are nothing to clients");
     published(&operator.apply(app.path(), false));
     assert_eq!(shown(), "second");

@@ -196,7 +196,7 @@ const SECURITY_HEADERS: [(&str, &str); 6] = [
     ("x-frame-options", "DENY"),
 ];
 
-/// The keys of `[http]` that belong to a generation, so that they take effect with `apply`.
+/// The keys of `[http]` that belong to a generation, so that they take effect with `apply`, and what else clients learn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DoorConfig {
     /// Headers that are added to answers that don't have them: the key `security_headers`.
@@ -208,10 +208,8 @@ pub struct DoorConfig {
     /// Whether the data listener serves the OpenAPI document: the key `openapi`. Default: false, since it is for clients that an operator
     /// chooses.
     pub openapi: bool,
-    /// Examples of calls, from the files that the key `examples` names. The OpenAPI document shows them.
+    /// Examples of calls, from the files that `app.examples` names. The OpenAPI document shows them.
     pub examples: Examples,
-    /// The globs that find files of examples: the key `examples`.
-    pub(super) example_globs: Vec<LocatedValue<String>>,
     /// The start of the `type` of every problem that answers report; the problem's name follows. Default: `/problems/`.
     pub problems: Option<String>,
 }
@@ -223,7 +221,6 @@ impl DoorConfig {
         let (compression, openapi) = (flag("compression"), flag("openapi"));
         let problems = table.optional("problems").and_then(|value| read_problem_base(&value));
         let trusted_proxies = TrustedProxies::read(table);
-        let globs = table.optional("examples").and_then(|value| value.list()).unwrap_or_default();
         Self {
             added_headers: read_security_headers(table),
             compression,
@@ -231,7 +228,6 @@ impl DoorConfig {
             problems,
             trusted_proxies,
             examples: Examples::default(),
-            example_globs: globs.iter().filter_map(|value| Some(value.at(value.string()?.to_owned()))).collect(),
         }
     }
 }
