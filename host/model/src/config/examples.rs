@@ -4,6 +4,7 @@
 //! This file knows no types: whether an example still fits its function is found out where it is shown.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -135,15 +136,19 @@ impl Examples {
             }
         };
         for (interface, functions) in examples.0 {
+            let refuse =
+                |code: Code, message: String, help: &str| source.report(1, Problem::new(code, message).help(help));
             if let Some((function, _)) = functions.iter().find(|(_, calls)| calls.len() > MAX_EXAMPLES) {
                 let message = format!("`{interface}.{function}` has more than {MAX_EXAMPLES} examples");
-                source.report(1, Problem::new(Code::BadValue, message).help("keep one for each error case"));
-            } else if self.0.contains_key(&interface) {
-                let message = format!("another file has examples of `{interface}` too");
-                source
-                    .report(1, Problem::new(Code::Duplicate, message).help("keep those of one interface in one file"));
-            } else {
-                self.0.insert(interface, functions);
+                refuse(Code::BadValue, message, "keep one for each error case");
+                continue;
+            }
+            match self.0.entry(interface) {
+                Entry::Vacant(place) => _ = place.insert(functions),
+                Entry::Occupied(known) => {
+                    let message = format!("another file has examples of `{}` too", known.key());
+                    refuse(Code::Duplicate, message, "keep those of one interface in one file");
+                }
             }
         }
     }
