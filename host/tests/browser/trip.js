@@ -171,6 +171,21 @@ await drive(async (browser, step) => {
     assert.equal(await page.evaluate(() => document.cookie), '');
   });
 
+  await step('a page reads why a middleware refuses it', async () => {
+    const before = seen.errors.length;
+    const refused = await send('/web/hello', { headers: { 'X-Middleware': 'deny' } });
+    assert.deepEqual([refused.status, refused.text], [401, 'denied'], JSON.stringify(refused));
+    assert.equal(seen.errors.splice(before).length, 1);
+    // The preflight reached no middleware: it had no key.
+    assert.deepEqual((await preflights(seen, '/web/hello')).map((one) => one.status), [204]);
+    assert.equal((await send('/web/hello')).text, 'hello');
+  });
+
+  await step('a page follows the events of a mounted module', async () => {
+    const found = await page.evaluate(followEvents, { url: `${shop}/web/events?millis=20`, count: 5 });
+    assert.deepEqual(found, ['0', '1', '2', '3', '4']);
+  });
+
   await step('a method that the rule leaves out is not sent', async () => {
     const before = seen.errors.length;
     const removed = await send('/products/tea/picture', { method: 'DELETE' });
@@ -248,6 +263,16 @@ async function sendForm({ from, to, name }) {
   form.append('picture', new File([picture], name, { type: 'image/png' }));
   const answer = await fetch(to, { method: 'POST', body: form });
   return { status: answer.status, text: await answer.text() };
+}
+
+/** Runs in the page: follows a stream of events, and returns the first ones. */
+function followEvents({ url, count }) {
+  const source = new EventSource(url);
+  const found = [];
+  return new Promise((resolve, reject) => {
+    source.addEventListener('error', () => reject(new Error(`the stream ends after ${found}`)));
+    source.addEventListener('message', ({ data }) => found.push(data) === count && resolve(found));
+  }).finally(() => source.close());
 }
 
 /** Runs in the page: follows a link, as a click does. */

@@ -7,8 +7,16 @@ use watertight_testkit::host;
 
 use crate::chromium::{drive, serve_page};
 
-/// Routes that give a cookie and take it. The shop has none.
-const SESSION: &str = r#"
+/// What the shop lacks: routes that give a cookie and take it, and a module that does its own HTTP behind a middleware.
+const MORE_ROUTES: &str = r#"
+[[mount]]
+path = "/web"
+module = "web"
+
+[[middleware]]
+path = "/web"
+module = "guard"
+
 [[route]]
 method = "POST"
 path = "/session"
@@ -24,6 +32,17 @@ cookies = { a = "session" }
 headers = { b = "X-Api-Key" }
 "#;
 
+/// Returns the tables of the modules of these routes.
+fn more_modules() -> String {
+    let (door, guard, web, probe) = (guest("door"), guest("passes"), guest("serves"), guest("probe"));
+    format!(
+        "[modules.door]\ncomponent = {door:?}\n\
+         [modules.guard]\ncomponent = {guard:?}\nuses = [\"clocks\", \"config\"]\n\
+         [modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
+         [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n"
+    )
+}
+
 /// What pages of one origin may do.
 fn rules(origin: &str) -> String {
     format!(
@@ -31,7 +50,7 @@ fn rules(origin: &str) -> String {
 [[cors]]
 origins = ["{origin}"]
 methods = ["GET", "POST", "PUT"]
-headers = ["Content-Type", "Idempotency-Key", "If-None-Match", "X-Api-Key"]
+headers = ["Content-Type", "Idempotency-Key", "If-None-Match", "X-Api-Key", "X-Middleware"]
 expose = ["ETag", "Link", "Location"]
 credentials = true
 "#
@@ -42,8 +61,7 @@ credentials = true
 async fn a_page_of_another_origin_uses_the_shop() {
     let (allowed, stranger) = (serve_page().await, serve_page().await);
     let settings = "[http]\ncompression = true\nopenapi = true\nsecurity_headers = true\n";
-    let app = App::shop(&format!("[modules.door]\ncomponent = {:?}\n{settings}", guest("door")))
-        .routes(&(SESSION.to_owned() + &rules(&allowed)));
+    let app = App::shop(&(more_modules() + settings)).routes(&(MORE_ROUTES.to_owned() + &rules(&allowed)));
     let host = app.launch().variable("WATERTIGHT_LOG", "info,request=debug").start();
     let facts = json!({ "shop": host.url(""), "allowed": allowed, "stranger": stranger });
     let files = host::folder();

@@ -1,16 +1,13 @@
 //! What documents say, and whether a validator of another project accepts them.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use serde_json::{Value, json};
 use watertight_openapi::format::OpenApi;
 use watertight_testkit::app::{App, guest};
 use watertight_testkit::command::run;
 use watertight_testkit::host;
-use watertight_testkit::paths::{repository, target};
+use watertight_testkit::paths::repository;
 
-use crate::{document, folder};
+use crate::{document, folder, with_python_package};
 
 /// Returns the applications of the door's tests, by the names of their route files.
 pub(crate) fn door(routes: &str, settings: &str) -> App {
@@ -27,24 +24,13 @@ pub(crate) fn printed(app: &std::path::Path) -> String {
     run(host::binary().arg("openapi").arg(app)).expect(0).out
 }
 
-/// Returns a command that runs Python with `openapi-spec-validator`: that of `make tools-test`, or else the system's.
-pub(crate) fn python() -> Command {
-    let folders = std::fs::read_dir(target().join("toolchains")).into_iter().flatten().flatten();
-    let is_validator = |path: &PathBuf| path.to_string_lossy().contains("/openapi-spec-validator-");
-    let found = folders.map(|entry| entry.path()).filter(is_validator).max();
-    let mut python = Command::new("python3");
-    found.into_iter().for_each(|folder| {
-        python.env("PYTHONPATH", folder);
-    });
-    python
-}
-
 /// Returns what the validator says of a document.
 fn validate(text: &str) -> Result<(), String> {
     let file = host::folder();
     let path = file.path().join("openapi.json");
     std::fs::write(&path, text).unwrap();
-    let said = run(python().args(["-m", "openapi_spec_validator", "--schema", "3.1"]).arg(&path));
+    let mut python = with_python_package("openapi-spec-validator");
+    let said = run(python.args(["-m", "openapi_spec_validator", "--schema", "3.1"]).arg(&path));
     assert!(!said.err.contains("No module named"), "run `make tools-test`: {}", said.err);
     if said.code == 0 { Ok(()) } else { Err(said.out + &said.err) }
 }

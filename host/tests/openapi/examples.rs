@@ -1,7 +1,5 @@
 //! Examples of calls in documents: how routes write them, which are left out, and that they belong to the generation.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 use watertight_openapi::format::OpenApi;
 use watertight_testkit::admin::{Operator, published};
@@ -10,8 +8,8 @@ use watertight_testkit::command::run;
 use watertight_testkit::host;
 use watertight_testkit::paths::repository;
 
-use crate::document_with;
-use crate::documents::{door, printed, python};
+use crate::documents::{door, printed};
+use crate::{document_with, with_python_package};
 
 const WIT: &str = "
 package test:test;
@@ -89,7 +87,7 @@ fn valid_examples(document: &str) -> usize {
     let file = host::folder();
     let path = file.path().join("openapi.json");
     std::fs::write(&path, document).unwrap();
-    let mut command: Command = python();
+    let mut command = with_python_package("openapi-spec-validator");
     let said = run(command.arg(repository().join("host/tests/openapi/examples.py")).arg(&path));
     assert_eq!(said.code, 0, "{}{}\n{document}", said.out, said.err);
     said.out.trim().parse().unwrap()
