@@ -181,3 +181,44 @@ fn examples_belong_to_the_generation() {
     operator.rollback(None).expect(200);
     assert_eq!(shown(), "first");
 }
+
+#[test]
+fn suites_record_examples_beside_their_contracts() {
+    let folder = host::folder();
+    let path = folder.path().join("wit");
+    host::copy_folder(&repository().join("wit"), &path);
+    let file = path.join("notifications/examples.json");
+    std::fs::remove_file(&file).unwrap();
+    let manifest = format!(
+        "[app]\nname = \"demo\"\n[modules.notifications]\ncomponent = {:?}\nuses = [\"sql\", \"logging\", \"clocks\", \"random\"]\n",
+        host::component("notifications")
+    );
+    std::fs::write(folder.path().join("app.toml"), manifest).unwrap();
+    let record = || {
+        let mut command = host::binary();
+        command.args(["test", "notifications", "--no-build", "--record", "--app"]).arg(folder.path());
+        run(&mut command).expect(0).err
+    };
+    assert!(record().contains("recorded "));
+    let recorded: Value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    let committed = std::fs::read_to_string(repository().join("wit/notifications/examples.json")).unwrap();
+    let committed: Value = serde_json::from_str(&committed).unwrap();
+    let functions = |examples: &Value| -> Vec<String> {
+        let interfaces = examples.as_object().unwrap().iter();
+        let all = interfaces.flat_map(|(interface, functions)| {
+            let functions = functions.as_object().unwrap().iter();
+            functions.map(move |(name, calls)| format!("{interface}.{name}: {}", calls.as_array().unwrap().len()))
+        });
+        all.collect()
+    };
+    assert_eq!(functions(&recorded), functions(&committed), "run `watertight test --record`");
+    // Ids and times are others each time, and change nothing.
+    let before = std::fs::read_to_string(&file).unwrap();
+    assert!(!record().contains("recorded "));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), before);
+    std::fs::write(&file, "{ \"a\": 1 }").unwrap();
+    let mut command = host::binary();
+    command.args(["test", "notifications", "--no-build", "--record", "--app"]).arg(folder.path());
+    let refused = run(&mut command).expect(1).err;
+    assert!(refused.contains("is no file of examples; remove it"), "{refused}");
+}
