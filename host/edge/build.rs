@@ -1,7 +1,6 @@
 //! Compresses the files of the page that shows the OpenAPI document: those of Swagger UI, which a crate carries, and our own. The binary
 //! contains only the compressed files.
 
-use std::borrow::Cow;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{Cursor, Read, Write};
@@ -24,8 +23,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut archive = ZipArchive::new(Cursor::new(SWAGGER_UI_VENDORED))?;
     for name in SWAGGER_UI {
         // The folder at the top has the version in its name.
-        let is_it = |path: &str| path.split('/').skip(1).eq(["dist", name]);
-        let path = archive.file_names().filter_map(Result::ok).find(|path| is_it(path)).map(Cow::into_owned);
+        let is_it = |path: &&str| path.split('/').skip(1).eq(["dist", name]);
+        let path = archive.file_names().find(is_it).map(str::to_owned);
         let path = path.ok_or_else(|| format!("Swagger UI has no {name}"))?;
         let mut bytes = Vec::new();
         archive.by_name(&path)?.read_to_end(&mut bytes)?;

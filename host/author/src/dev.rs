@@ -192,7 +192,9 @@ impl Sources {
 
 /// Returns the files that were added, removed or edited between two sets.
 fn differing(before: &AppFiles, now: &AppFiles) -> Vec<PathBuf> {
-    let all = |files: &AppFiles| -> Vec<_> { std::iter::once(&files.manifest).chain(&files.routes).cloned().collect() };
+    let all = |files: &AppFiles| -> Vec<_> {
+        std::iter::once(&files.manifest).chain(&files.routes).chain(&files.examples).cloned().collect()
+    };
     let (before, now) = (all(before), all(now));
     let new = now.iter().filter(|file| !before.contains(file));
     let gone = before.iter().filter(|file| now.iter().all(|now| now.path != file.path));

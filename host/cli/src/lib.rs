@@ -23,6 +23,7 @@ mod module_log;
 mod new;
 mod openapi;
 mod output;
+mod record;
 mod sdk;
 mod serve;
 mod signals;
@@ -326,6 +327,10 @@ struct TestArguments {
     module: Option<ModuleName>,
     #[command(flatten)]
     fakes: fake::FakeArguments,
+    /// Write the first success of each function, and the first call of each error case, to `examples.json` beside the contract: examples for
+    /// the OpenAPI document.
+    #[arg(long)]
+    record: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,

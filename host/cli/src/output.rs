@@ -115,3 +115,17 @@ fn labelled(problem: &Problem, word: &str, colour: Style) -> String {
     out.push('\n');
     out
 }
+
+/// The maximum length of an expected or found value in the output, in bytes. A longer value is cut.
+const MAX_SHOWN: usize = 400;
+
+/// Returns the text of a value that a test expected or found.
+pub(super) fn shown(value: Option<&serde_json::Value>) -> String {
+    let Some(value) = value else { return "nothing".to_owned() };
+    let mut text = value.to_string();
+    if text.len() > MAX_SHOWN {
+        text.truncate(text.floor_char_boundary(MAX_SHOWN));
+        text.push('…');
+    }
+    text
+}

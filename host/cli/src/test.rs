@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
-use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::installed::{new_host, overrides};
 use super::module_log::BufferedLog;
-use super::{TestArguments, build, output};
+use super::{TestArguments, build, output, record};
 use watertight_build::{Language, Options, folders_in, outdated, outdated_file, stub};
 use watertight_component::artifact::{Artifact, MAX_COMPONENT_BYTES};
 use watertight_control::application::{Artifacts, Host, load_components};
@@ -22,10 +21,8 @@ use watertight_model::config::{self, AppConfig, ComponentSource, ModuleConfig};
 use watertight_model::ids::{Digest, InterfaceName, ModuleName};
 use watertight_model::problem::{Problem, Problems, suggest};
 use watertight_suite::fake::Fake;
-use watertight_suite::suite::{self, CaseReport, Failure, ModuleUnderTest, Report, Suite};
+use watertight_suite::suite::{self, CaseReport, Failure, ModuleUnderTest, Recorded, Report, Suite};
 
-/// The maximum length of an expected or found value in the output, in bytes. A longer value is cut.
-const MAX_SHOWN: usize = 400;
 /// The time after which a compilation is told.
 const TOLD_AFTER: Duration = Duration::from_millis(400);
 
@@ -111,18 +108,21 @@ pub(super) fn test(arguments: &TestArguments) -> anyhow::Result<()> {
     }
     let log = BufferedLog::start(config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut reports = Vec::new();
+    let (mut reports, mut recorded) = (Vec::new(), Vec::new());
     for target in targets {
         let host = new_host(&target.config)?;
         // Standard output has JSON then, and whoever parses it needs no lines about progress.
         let told = (!arguments.json).then(|| runtime.spawn(tell_compilations(host.engines.clone())));
-        let run = run_suites(target, &suites, &fakes, host, &log);
+        let run = run_suites(target, &suites, &fakes, host, &log, &mut recorded);
         let report = runtime.block_on(run);
         told.inspect(JoinHandle::abort);
         reports.push(report?);
     }
     if arguments.json {
         output::print_json(&reports)?;
+    }
+    if arguments.record {
+        record::write(recorded)?;
     }
     let sum = |count: fn(&ModuleReport) -> usize| reports.iter().map(count).sum::<usize>();
     let (passed, failed) = (sum(|report| report.passed), sum(|report| report.failed));
@@ -402,6 +402,7 @@ async fn run_suites(
     fakes: &BTreeMap<ModuleName, Fake>,
     host: Host,
     log: &BufferedLog,
+    recorded: &mut Vec<Recorded>,
 ) -> anyhow::Result<ModuleReport> {
     let Target { module, artifact, mut config, mut artifacts } = target;
     let exports = &artifact.shape.exports;
@@ -451,6 +452,7 @@ async fn run_suites(
         report.passed += run.cases.len() - failed - skipped;
         report.suites.push(run);
     }
+    recorded.push(subject.take_recorded());
     Ok(report)
 }
 
@@ -479,17 +481,7 @@ fn print_case(report: &CaseReport) {
     for difference in differences {
         let at = if difference.at.is_empty() { "the whole answer" } else { &difference.at };
         output::say(&format!("                {at}"));
-        output::say(&format!("                  expected {}", shown(difference.expected.as_ref())));
-        output::say(&format!("                  found    {}", shown(difference.found.as_ref())));
+        output::say(&format!("                  expected {}", output::shown(difference.expected.as_ref())));
+        output::say(&format!("                  found    {}", output::shown(difference.found.as_ref())));
     }
-}
-
-fn shown(value: Option<&Value>) -> String {
-    let Some(value) = value else { return "nothing".to_owned() };
-    let mut text = value.to_string();
-    if text.len() > MAX_SHOWN {
-        text.truncate(text.floor_char_boundary(MAX_SHOWN));
-        text.push('…');
-    }
-    text
 }

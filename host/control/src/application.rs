@@ -25,6 +25,7 @@ use watertight_model::config::{
 };
 use watertight_model::ids::{Digest, GenerationNumber, ModuleName};
 use watertight_model::problem::{Code, Problem, Problems};
+use watertight_openapi::format::OpenApi;
 use watertight_runtime::link::{Linked, identity, link};
 use watertight_runtime::runtime::{AdmissionTable, Generation, Runtime};
 use watertight_sql::Settings;
@@ -180,6 +181,7 @@ fn link_on_paper(partial: PartialConfig, artifacts: &Artifacts) -> (Checked, Vec
     if problems.is_empty() {
         notes = unreached_notes(&config, &linked.graph, &routes);
         notes.extend(room_notes(&config, &linked.graph));
+        notes.extend(OpenApi::stale_examples(&linked.graph, &routes, &config.manifest));
     }
     (Checked { config, graph: linked.graph, routes, values: Values::default(), notes }, problems)
 }

@@ -172,7 +172,7 @@ pub struct MiddlewareChange {
 /// A part of what the door says to browsers that a change of the application adds, removes or changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoorChange {
-    /// The part: `cors` with its path, or a key such as `http.compression`.
+    /// The part: `cors` with its path, or a key such as `http.compression` or `app.examples`.
     pub what: String,
     /// Whether the part is added, removed or changed.
     pub change: Change,

@@ -4,7 +4,7 @@
 //! component: it knows what an application says about itself, not whether that is true.
 //!
 //! The parts build on each other in this order: `source` (bytes to text and lines), `tree` (a walk that reports faults), `units` and
-//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `host`, `binding`, `answer`, `mount`, `middleware`, `proxies`, `cors`,
+//! `words` (single values), `settings`, `json`, `compile_limits`, `values`, `outbound`, `capability`, `calls`, `modules`, `path`, `host`, `binding`, `answer`, `mount`, `middleware`, `proxies`, `examples`, `cors`,
 //! `route`, `manifest` (the meaning).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,7 @@ mod calls;
 pub mod capability;
 mod compile_limits;
 mod cors;
+mod examples;
 mod fakes;
 mod files;
 mod host;
@@ -55,6 +56,7 @@ pub use binding::{Binding, Bindings, BodyBinding, BodyFormat, BodyTarget, Reques
 pub use calls::AllowedCalls;
 pub use compile_limits::CompileLimits;
 pub use cors::{AddedHeaders, CorsConfig, CorsOrigin, CorsOrigins, CorsRules, DoorConfig};
+pub use examples::{ExampleCall, Examples, MAX_EXAMPLE};
 pub use files::{AppFiles, TextFile};
 pub use host::{BadHost, HostPattern};
 pub use json::{JsonStyle, NameCase, WideIntegers};
@@ -196,7 +198,10 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
 pub fn load_partial(path: &Path, overrides: &Overrides) -> Result<PartialConfig, Problems> {
     let manifest = Source::read(&find_manifest(path)?)?;
     read(manifest, overrides, |app, root, manifest| {
-        find_route_files(app, root, manifest).iter().map(|file| Source::read(file)).collect()
+        let sources = |key: &str, globs: &[LocatedValue<String>]| {
+            find_files(key, globs, root, manifest).iter().map(|file| Source::read(file)).collect()
+        };
+        FoundFiles { routes: sources("app.routes", &app.routes), examples: sources("app.examples", &app.examples) }
     })
 }
 
@@ -207,7 +212,7 @@ pub fn load_partial(path: &Path, overrides: &Overrides) -> Result<PartialConfig,
 /// Every problem of the manifest.
 pub fn load_manifest(path: &Path, overrides: &Overrides) -> Result<AppConfig, Problems> {
     let manifest = Source::read(&find_manifest(path)?)?;
-    read(manifest, overrides, |_, _, _| Vec::new())?.into_config()
+    read(manifest, overrides, |_, _, _| FoundFiles::default())?.into_config()
 }
 
 /// Reads an application from text in memory. No file is read.
@@ -226,18 +231,30 @@ pub fn parse(files: &AppFiles, overrides: &Overrides) -> Result<AppConfig, Probl
 /// The problem that the manifest is not TOML, or that there are too many route files.
 pub fn parse_partial(files: &AppFiles, overrides: &Overrides) -> Result<PartialConfig, Problems> {
     let source = |file: &TextFile| Source::new(&file.path, file.text.clone().into_bytes());
-    if files.routes.len() > MAX_ROUTE_FILES {
-        let message = format!("there are more than {MAX_ROUTE_FILES} route files");
-        return Err(Problem::new(Code::BadValue, message).file(&files.manifest.path).into());
+    for (files_of, what) in [(&files.routes, "route files"), (&files.examples, "files of examples")] {
+        if files_of.len() > MAX_ROUTE_FILES {
+            let message = format!("there are more than {MAX_ROUTE_FILES} {what}");
+            return Err(Problem::new(Code::BadValue, message).file(&files.manifest.path).into());
+        }
     }
-    read(source(&files.manifest)?, overrides, |_, _, _| files.routes.iter().map(source).collect())
+    read(source(&files.manifest)?, overrides, |_, _, _| FoundFiles {
+        routes: files.routes.iter().map(source).collect(),
+        examples: files.examples.iter().map(source).collect(),
+    })
 }
 
-/// Reads a manifest, and the route files that `find_routes` returns for its table `[app]` and its folder.
+/// The files that a manifest names, as far as they can be read.
+#[derive(Default)]
+struct FoundFiles {
+    routes: Vec<Result<Source, Problems>>,
+    examples: Vec<Result<Source, Problems>>,
+}
+
+/// Reads a manifest, and the files that `find` returns for its table `[app]` and its folder.
 fn read(
     source: Source,
     overrides: &Overrides,
-    find_routes: impl FnOnce(&App, &Path, &Source) -> Vec<Result<Source, Problems>>,
+    find: impl FnOnce(&App, &Path, &Source) -> FoundFiles,
 ) -> Result<PartialConfig, Problems> {
     let file = source.path().to_path_buf();
     let tree = source.parse()?;
@@ -258,13 +275,13 @@ fn read(
         compile,
         mut telemetry,
         json,
-        door,
+        mut door,
         uncertain: mut doubts,
     } = manifest;
     telemetry.otlp = overrides.otlp.clone().or(telemetry.otlp);
     let (mut modules, mut compartments) = (modules, compartments);
     fakes::replace(&overrides.fakes, &mut modules, &mut compartments, &source);
-    let route_sources = find_routes(&app, &folders.root, &source);
+    let FoundFiles { routes: route_sources, examples } = find(&app, &folders.root, &source);
     let RouteFiles { found, files: route_files, problems: route_problems } =
         load_routes(route_sources, &declared, RouteDefaults { unknown_input: app.unknown_input, json, host: None });
     doubts.routes = found.partial_routes;
@@ -275,9 +292,11 @@ fn read(
     let state = overrides.state.clone().unwrap_or_else(|| folders.root.join(app.state.as_deref().unwrap_or(STATE)));
 
     drop(tree);
-    let files = AppFiles { manifest: source.to_file(), routes: route_files };
+    let manifest = source.to_file();
     let mut problems = source.into_problems();
     problems.extend(route_problems);
+    let examples = read_examples(examples, &mut door.examples, &mut problems);
+    let files = AppFiles { manifest, routes: route_files, examples };
     let Folders { root, workspace, .. } = folders;
     let config = AppConfig {
         // A missing name is already reported.
@@ -353,12 +372,12 @@ fn find_workspace(root: &Path) -> PathBuf {
     workspace.map_or_else(|| root.clone(), Path::to_owned)
 }
 
-/// Returns the route files that the globs in `app.routes` find, each once, in the order of the globs and alphabetically within a glob.
-fn find_route_files(app: &App, root: &Path, source: &Source) -> Vec<PathBuf> {
+/// Returns the files that the globs of `key` find, each once, in the order of the globs and alphabetically within a glob.
+fn find_files(key: &str, globs: &[LocatedValue<String>], root: &Path, source: &Source) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let mut seen = BTreeSet::new();
-    for glob in &app.routes {
-        let found = match expand(root, glob) {
+    for glob in globs {
+        let found = match expand(key, root, glob) {
             Ok(found) => found,
             Err(problems) => {
                 problems.into_vec().into_iter().for_each(|problem| source.report(glob.line, problem));
@@ -366,7 +385,7 @@ fn find_route_files(app: &App, root: &Path, source: &Source) -> Vec<PathBuf> {
             }
         };
         if found.is_empty() {
-            let message = format!("`app.routes`: `{}` finds no file", **glob);
+            let message = format!("`{key}`: `{}` finds no file", **glob);
             let help = format!("globs are relative to the manifest's folder, {}", root.display());
             source.report(glob.line, Problem::new(Code::Unreadable, message).help(help));
         }
@@ -375,13 +394,13 @@ fn find_route_files(app: &App, root: &Path, source: &Source) -> Vec<PathBuf> {
     files
 }
 
-fn expand(root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
+fn expand(key: &str, root: &Path, glob: &str) -> Result<Vec<PathBuf>, Problems> {
     // A `*` stays within a folder and doesn't match a leading dot, because editors leave files such as `.#a.toml` behind.
     let options =
         MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
     let root = root.to_str().ok_or_else(|| Problem::new(Code::Unreadable, "the folder's path is not UTF-8"))?;
     let pattern = format!("{}/{glob}", Pattern::escape(root));
-    let bad = |why: &dyn std::fmt::Display| Problem::new(Code::BadValue, format!("`app.routes`: `{glob}`: {why}"));
+    let bad = |why: &dyn std::fmt::Display| Problem::new(Code::BadValue, format!("`{key}`: `{glob}`: {why}"));
     let mut files = Vec::new();
     for entry in glob::glob_with(&pattern, options).map_err(|error| bad(&error.msg))? {
         let file = entry.map_err(|error| {
@@ -426,4 +445,25 @@ fn load_routes(
         }
     }
     all
+}
+
+/// Reads files of examples into `examples`. Returns their texts, and adds their faults to `problems`.
+fn read_examples(
+    sources: Vec<Result<Source, Problems>>,
+    examples: &mut Examples,
+    problems: &mut Vec<Problem>,
+) -> Vec<TextFile> {
+    let mut files = Vec::new();
+    for source in sources {
+        match source {
+            Ok(source) => {
+                let file = source.to_file();
+                examples.read(&source, &file.text);
+                files.push(file);
+                problems.extend(source.into_problems());
+            }
+            Err(refused) => problems.extend(refused.into_vec()),
+        }
+    }
+    files
 }

@@ -98,6 +98,8 @@ codes! {
     Room = "room",
     /// A note, not a fault: a component is older than the sources that stand beside the manifest.
     Outdated = "outdated",
+    /// A note, not a fault: a recorded example of a function doesn't fit the function's types.
+    StaleExample = "stale-example",
     /// A component can't be compiled for this host.
     Compile = "compile",
     /// The state folder can't be used.

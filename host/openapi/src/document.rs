@@ -3,12 +3,14 @@
 //! The order of everything in a document is fixed, so that two documents can be compared line by line.
 
 mod answers;
+mod examples;
 mod names;
 mod request;
 mod schemas;
 mod site;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use bytes::Bytes;
 
@@ -20,6 +22,7 @@ use watertight_graph::graph::AppGraph;
 use watertight_graph::routes::{Mount, Route, RouteTable};
 use watertight_model::config::{HostPattern, Method, NameCase};
 use watertight_model::ids::Digest;
+use watertight_model::problem::Problem;
 
 pub(crate) use answers::is_of_host;
 
@@ -83,6 +86,12 @@ impl OpenApi {
         document
     }
 
+    /// Returns a note for each function with recorded examples that don't fit it any more. Documents leave them out. `manifest` is the file
+    /// that names the examples.
+    pub fn stale_examples(graph: &AppGraph, routes: &RouteTable, manifest: &Path) -> Vec<Problem> {
+        examples::stale(graph, routes, manifest)
+    }
+
     /// Reads a document.
     ///
     /// # Errors
@@ -118,7 +127,7 @@ fn operation(
     let site = Site { artifact: &graph.modules[&route.module].artifact, style: route.json, form: Form::Request };
     let prefix = routes.door().config.problems.as_deref().unwrap_or(answers::TYPE_PREFIX);
     let (summary, description) = request::summary(function.docs.as_ref());
-    Some(Operation {
+    let mut operation = Operation {
         tags: vec![route.module.to_string()],
         summary,
         description,
@@ -128,7 +137,10 @@ fn operation(
         parameters: request::parameters(route, function, site, schemas),
         request_body: request::body(route, function, limits, site, schemas),
         responses: answers::answers(route, function, prefix, site, schemas),
-    })
+    };
+    let calls = routes.door().config.examples.of(&route.interface, &route.function);
+    examples::add(&mut operation, route, function, site, prefix, calls);
+    Some(operation)
 }
 
 /// Returns the key of a path. It names the host of routes that are for one, because several hosts may have the same path. Clients send no part

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 pub use schema::{Additional, Kind, Kinds, Schema};
 
@@ -214,6 +215,9 @@ pub struct Parameter {
     /// Its values.
     #[serde(default)]
     pub schema: Schema,
+    /// One of its values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub example: Option<Value>,
 }
 
 /// The body that a request may have.
@@ -236,6 +240,23 @@ pub struct Media {
     /// What the body is like. `None` means any bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schema: Option<Schema>,
+    /// Bodies that were sent, by the names of what they show.
+    #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
+    pub examples: IndexMap<String, Example>,
+}
+
+/// An example of a body.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    /// The body.
+    pub value: Value,
+}
+
+impl Media {
+    /// Describes a body that is like `schema`.
+    pub(crate) fn of(schema: Option<Schema>) -> Self {
+        Self { schema, examples: IndexMap::new() }
+    }
 }
 
 /// An answer, or a reference to one in the components.

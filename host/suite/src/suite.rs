@@ -9,7 +9,7 @@ mod variant;
 
 pub use crate::expect::Difference;
 pub use read::{Case, Step, Suite, SuiteError, find};
-pub use run::{CaseReport, Failure, ModuleUnderTest, Report, RunError};
+pub use run::{CaseReport, Failure, ModuleUnderTest, Recorded, Report, RunError};
 pub use variant::{code_folder, reduce};
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ fn more_modules() -> String {
     format!(
         "[modules.door]\ncomponent = {door:?}\n\
          [modules.guard]\ncomponent = {guard:?}\nuses = [\"clocks\", \"config\"]\n\
-         [modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
+         [modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n"
     )
 }

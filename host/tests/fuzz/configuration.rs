@@ -127,7 +127,11 @@ fn read(manifest: &Path) -> AppFiles {
         .filter(|path| path.extension().is_some_and(|end| end == "toml") && path != manifest)
         .collect();
     routes.sort();
-    AppFiles { manifest: text(manifest.to_owned()), routes: routes.into_iter().map(text).collect() }
+    AppFiles {
+        manifest: text(manifest.to_owned()),
+        routes: routes.into_iter().map(text).collect(),
+        examples: Vec::new(),
+    }
 }
 
 /// The index of an application, and the changes that damage its files: for each, the index of the file and the changes. Mostly one file is

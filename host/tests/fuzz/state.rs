@@ -62,7 +62,8 @@ fn fill(folder: &Path) -> (History, Digest, Digest) {
     let bytes = component("package t:t; interface api { go: func(); } world w { export api; }", "w");
     let artifact = Artifact::new(Path::new("a.wasm"), bytes.into()).unwrap();
     let manifest = TextFile { path: "app.toml".into(), text: "[app]".to_owned() };
-    let configuration = history.files().store_configuration(&AppFiles { manifest, routes: vec![] }).unwrap();
+    let configuration =
+        history.files().store_configuration(&AppFiles { manifest, routes: vec![], examples: vec![] }).unwrap();
     history.files().store_component(&artifact).unwrap();
     let module = "a".parse::<watertight_model::ids::ModuleName>().unwrap();
     let build =

@@ -6,6 +6,7 @@
 mod client;
 mod documents;
 mod edits;
+mod examples;
 mod page;
 mod served;
 mod tried;
@@ -23,12 +24,18 @@ use watertight_testkit::paths::{repository, target};
 
 /// Returns the document of an application with one module, `stock`, whose component is made of WIT. `settings` is appended to its manifest.
 fn document(wit: &str, routes: &str, settings: &str) -> OpenApi {
+    document_with(wit, routes, settings, "{}")
+}
+
+/// Returns the same document with the examples of a file.
+fn document_with(wit: &str, routes: &str, settings: &str, examples: &str) -> OpenApi {
     let file = |name: &str, text: &str| serde_json::json!({ "path": name, "text": text });
     let manifest = "[app]\nname = \"demo\"\nroutes = [\"routes.toml\"]\n[modules.stock]\ncomponent = \"stock.wasm\"\n";
     let manifest = format!("{manifest}{settings}\n");
     let files: AppFiles = serde_json::from_value(serde_json::json!({
         "manifest": file("app.toml", &manifest),
         "routes": [file("routes.toml", routes)],
+        "examples": [file("examples.json", examples)],
     }))
     .unwrap();
     let config = config::parse(&files, &Overrides::default()).unwrap_or_else(|problems| panic!("{problems}\n{routes}"));

@@ -85,7 +85,7 @@ async fn the_page_names_no_other_address() {
 fn the_page_s_document_says_where_requests_go() {
     let (serves, probe, passes) = (guest("serves"), guest("probe"), guest("passes"));
     let modules = format!(
-        "[modules.serves]\ncomponent = {serves:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
+        "[modules.serves]\ncomponent = {serves:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\
          [modules.passes]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n"
     );

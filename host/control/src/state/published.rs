@@ -108,7 +108,7 @@ fn escaped(char: char) -> impl Iterator<Item = char> {
 /// make the next start undo what was published.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskRecord {
-    /// The digest of the manifest and the routes.
+    /// The digest of the manifest, the routes and the examples.
     pub files: Digest,
     /// The digest of each module's component.
     pub components: BTreeMap<ModuleName, Digest>,
@@ -117,7 +117,13 @@ pub struct DiskRecord {
 impl DiskRecord {
     /// Computes the record of these configuration files and components.
     pub fn new(files: &AppFiles, components: BTreeMap<ModuleName, Digest>) -> Self {
-        Self { files: Digest::of(&serde_json::to_vec(&tables(files)).expect(JSON)), components }
+        let examples: Vec<&String> = files.examples.iter().map(|file| &file.text).collect();
+        let bytes = match examples.is_empty() {
+            // Applications without examples keep the digests that their histories have.
+            true => serde_json::to_vec(&tables(files)),
+            false => serde_json::to_vec(&(tables(files), examples)),
+        };
+        Self { files: Digest::of(&bytes.expect(JSON)), components }
     }
 
     /// Names what differs between this record and `now`, in words for a person. `None` if nothing differs.
@@ -126,7 +132,7 @@ impl DiskRecord {
         let differs = |name: &&ModuleName| self.components.get(*name) != now.components.get(*name);
         let components: Vec<String> =
             names.into_iter().filter(differs).map(|name| format!("the component of `{name}`")).collect();
-        let files = (self.files != now.files).then(|| "the manifest or a route".to_owned());
+        let files = (self.files != now.files).then(|| "the manifest, a route or an example".to_owned());
         let all: Vec<String> = files.into_iter().chain(components).collect();
         (!all.is_empty()).then(|| all.join(", "))
     }
@@ -247,6 +253,7 @@ mod tests {
         let files = |text: &str| AppFiles {
             manifest: TextFile { path: "app.toml".into(), text: text.to_owned() },
             routes: Vec::new(),
+            examples: Vec::new(),
         };
         let component = |name: &str, text: &str| (name.parse().unwrap(), Digest::of(text.as_bytes()));
         let before = DiskRecord::new(&files("a = 1 # one"), [component("one", "1"), component("two", "2")].into());
@@ -254,7 +261,7 @@ mod tests {
         assert_eq!(before.describe_difference(&same), None);
         let now = DiskRecord::new(&files("a = 2"), [component("one", "1"), component("two", "3")].into());
         let words = before.describe_difference(&now).unwrap();
-        assert_eq!(words, "the manifest or a route, the component of `two`");
+        assert_eq!(words, "the manifest, a route or an example, the component of `two`");
         let gone = DiskRecord { components: [component("one", "1")].into(), ..before.clone() };
         assert_eq!(before.describe_difference(&gone).unwrap(), "the component of `two`");
     }

@@ -120,6 +120,7 @@ pub(super) fn door(old: &AppConfig, new: &AppConfig) -> Vec<DoorChange> {
     let sides = [&old.door, &new.door];
     let keys = [
         key("http.compression", sides.map(|door| door.compression.then_some(()))),
+        key("app.examples", sides.map(|door| Some(&door.examples).filter(|examples| !examples.is_empty()))),
         key("http.openapi", sides.map(|door| door.openapi.then_some(()))),
         key("http.problems", sides.map(|door| door.problems.as_ref())),
         key("http.security_headers", sides.map(|door| Some(&door.added_headers).filter(|headers| !headers.is_empty()))),

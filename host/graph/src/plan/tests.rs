@@ -11,7 +11,11 @@ const MANIFEST: &str =
 /// Returns the application whose route file has the text `routes`. Its modules have no components.
 fn config(routes: &str) -> AppConfig {
     let file = |name: &str, text: &str| TextFile { path: Path::new(name).to_owned(), text: text.to_owned() };
-    let files = AppFiles { manifest: file("app.toml", MANIFEST), routes: vec![file("routes.toml", routes)] };
+    let files = AppFiles {
+        manifest: file("app.toml", MANIFEST),
+        routes: vec![file("routes.toml", routes)],
+        examples: Vec::new(),
+    };
     parse(&files, &Overrides::default()).expect("the texts have no faults")
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ::http::{HeaderName, HeaderValue, Method};
 
 use super::answer::is_url_character;
+use super::examples::Examples;
 use super::host::{HostPattern, Located, read_host};
 use super::mount::{MountPath, read_path};
 use super::outbound::HostName;
@@ -195,7 +196,7 @@ const SECURITY_HEADERS: [(&str, &str); 6] = [
     ("x-frame-options", "DENY"),
 ];
 
-/// The keys of `[http]` that belong to a generation, so that they take effect with `apply`.
+/// The keys of `[http]` that belong to a generation, so that they take effect with `apply`, and what else clients learn.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DoorConfig {
     /// Headers that are added to answers that don't have them: the key `security_headers`.
@@ -207,6 +208,8 @@ pub struct DoorConfig {
     /// Whether the data listener serves the OpenAPI document: the key `openapi`. Default: false, since it is for clients that an operator
     /// chooses.
     pub openapi: bool,
+    /// Examples of calls, from the files that `app.examples` names. The OpenAPI document shows them.
+    pub examples: Examples,
     /// The start of the `type` of every problem that answers report; the problem's name follows. Default: `/problems/`.
     pub problems: Option<String>,
 }
@@ -218,7 +221,14 @@ impl DoorConfig {
         let (compression, openapi) = (flag("compression"), flag("openapi"));
         let problems = table.optional("problems").and_then(|value| read_problem_base(&value));
         let trusted_proxies = TrustedProxies::read(table);
-        Self { added_headers: read_security_headers(table), compression, openapi, problems, trusted_proxies }
+        Self {
+            added_headers: read_security_headers(table),
+            compression,
+            openapi,
+            problems,
+            trusted_proxies,
+            examples: Examples::default(),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize, Serializer};
 
-/// The text of the manifest and of the route files that its globs found.
+/// The text of the manifest, and of the files that its globs found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AppFiles {
@@ -13,6 +13,9 @@ pub struct AppFiles {
     pub manifest: TextFile,
     /// The paths and the texts of the route files, in the order of the manifest's globs.
     pub routes: Vec<TextFile>,
+    /// The paths and the texts of the files of examples, in the order of the manifest's globs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<TextFile>,
 }
 
 /// The text of one file.

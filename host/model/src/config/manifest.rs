@@ -47,6 +47,8 @@ pub(super) struct App {
     pub(super) state: Option<String>,
     /// The globs that find route files: the key `routes`.
     pub(super) routes: Vec<LocatedValue<String>>,
+    /// The globs that find files with examples of calls: the key `examples`.
+    pub(super) examples: Vec<LocatedValue<String>>,
     /// What happens to request input that no route binds: the key `unknown_input`.
     pub(super) unknown_input: UnknownInput,
     /// The line of the table `[app]` in the manifest, counted from 1.
@@ -102,14 +104,19 @@ impl App {
             }
             Some(text.to_owned())
         });
-        let globs = table.optional("routes").and_then(|value| value.list()).unwrap_or_default();
+        let mut globs = |key: &'static str| -> Vec<LocatedValue<String>> {
+            let globs = table.optional(key).and_then(|value| value.list()).unwrap_or_default();
+            globs.iter().filter_map(|value| Some(value.at(value.string()?.to_owned()))).collect()
+        };
+        let (routes, examples) = (globs("routes"), globs("examples"));
         Self {
             name: name.map(|name| name.value),
             listen: table.optional("listen").and_then(|value| read_address(&value)),
             admin: table.optional("admin").and_then(|value| read_address(&value)),
             probe: table.optional("probe").and_then(|value| read_address(&value)),
             state,
-            routes: globs.iter().filter_map(|value| Some(value.at(value.string()?.to_owned()))).collect(),
+            routes,
+            examples,
             unknown_input: table.word("unknown_input", UnknownInput::default()),
             line: table.line(),
         }

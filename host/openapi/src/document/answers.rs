@@ -18,7 +18,7 @@ use watertight_model::config::Method;
 /// The name of the schema of problem details. No name of WIT is like it.
 const PROBLEM_SCHEMA: &str = "Problem";
 /// The name of the problem of an error without cases.
-const WHOLE_ERROR: &str = "error";
+pub(super) const WHOLE_ERROR: &str = "error";
 /// The name of the schema of a fault of a request.
 const FAULT_SCHEMA: &str = "Fault";
 /// The prefix of a problem's `type` where `http.problems` gives none.
@@ -224,7 +224,7 @@ fn content(body: &AnswerBody, value: &Type, site: Site<'_>, schemas: &mut Schema
         (None, Ok(media_type)) => media_type.to_owned(),
         _ => "*/*".to_owned(),
     };
-    (media_type, Media { schema })
+    (media_type, Media::of(schema))
 }
 
 /// Describes the headers of a success that belong to its meaning.
@@ -346,7 +346,7 @@ fn reference(name: &str) -> Response {
 }
 
 fn problem(description: String, schema: Schema) -> Response {
-    let content = IndexMap::from([(PROBLEM.to_owned(), Media { schema: Some(schema) })]);
+    let content = IndexMap::from([(PROBLEM.to_owned(), Media::of(Some(schema)))]);
     Response { description: Some(description), content, ..Response::default() }
 }
 

@@ -17,8 +17,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 /// Describes the parts of a request that fill parameters, apart from the body. Values that the route gives itself are none.
 pub(super) fn parameters(route: &Route, function: &Function, site: Site<'_>, schemas: &mut Schemas) -> Vec<Parameter> {
     let mut found = Vec::new();
-    let in_path: Vec<&str> =
-        route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect();
+    let in_path = path_names(route);
     for (routes::Parameter { source, .. }, field) in route.parameters.iter().zip(&function.parameters) {
         match source {
             ParameterSource::Path(index, _) => {
@@ -45,14 +44,19 @@ pub(super) fn parameters(route: &Route, function: &Function, site: Site<'_>, sch
     found
 }
 
+/// Returns the names of the parameters in a route's path, in order.
+pub(super) fn path_names(route: &Route) -> Vec<&str> {
+    route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')).collect()
+}
+
 /// Describes a parameter that is read from text. An option may be absent, and so may a list, which is empty then.
 fn text(place: Place, name: &str, ty: &Type, site: Site<'_>, schemas: &mut Schemas) -> Parameter {
     let schema = schemas.of(site.of_text(), given(ty));
-    Parameter { name: name.to_owned(), place, description: None, required: !is_optional(ty), schema }
+    Parameter { name: name.to_owned(), place, description: None, required: !is_optional(ty), schema, example: None }
 }
 
 /// Returns the type of a text that is there.
-fn given(ty: &Type) -> &Type {
+pub(super) fn given(ty: &Type) -> &Type {
     if let Type::Option(inner) = ty { inner } else { ty }
 }
 
@@ -103,7 +107,7 @@ pub(super) fn body(
     };
     let max_bytes = Some(if route.body.is_upload() { limits.upload } else { limits.body });
     let content: IndexMap<String, Media> =
-        types.into_iter().map(|media_type| (media_type, Media { schema: schema.clone() })).collect();
+        types.into_iter().map(|media_type| (media_type, Media::of(schema.clone()))).collect();
     Some(RequestBody { required, max_bytes, content })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use watertight_control::application::{Artifacts, Checked, Databases, Host, Share
 use watertight_control::invoke::{Caller, invoke};
 use watertight_control::state::{StateError, StateFolder};
 use watertight_graph::routes::RouteTable;
-use watertight_model::config::AppConfig;
+use watertight_model::config::{AppConfig, ExampleCall, Examples};
 use watertight_model::ids::{Digest, FunctionPath, GenerationNumber, InterfaceName, ModuleName};
 use watertight_model::problem::Problems;
 use watertight_runtime::runtime::{AdmissionTable, Generation};
@@ -42,9 +42,14 @@ pub struct ModuleUnderTest {
     /// The linked variants, by the components of the modules that are faked in them.
     variants: Mutex<BTreeMap<Vec<(ModuleName, Digest)>, Arc<Variant>>>,
     host: Host,
+    /// The calls of the module under test that gave what the suites expect, by the interfaces' suites.
+    recorded: Mutex<Recorded>,
     /// The temporary folder in which each case gets its state folder. Dropping this value deletes it.
     folder: TempDir,
 }
+
+/// Examples of calls, by the folders of the contracts in whose suites they are.
+pub type Recorded = BTreeMap<PathBuf, Examples>;
 
 /// The reason why a module can't be tested or a case can't run.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +148,22 @@ impl ModuleUnderTest {
         let cast = Arc::new(Cast::default());
         host.capabilities = host.capabilities.with_stand_ins(cast.clone());
         let module = module.clone();
-        Ok(Self { module, config, artifacts, fakes, cast, variants: Mutex::default(), host, folder })
+        Ok(Self {
+            module,
+            config,
+            artifacts,
+            fakes,
+            cast,
+            variants: Mutex::default(),
+            host,
+            recorded: Mutex::default(),
+            folder,
+        })
+    }
+
+    /// Takes the examples of calls that the suites gave, by the folders of their contracts.
+    pub fn take_recorded(&self) -> Recorded {
+        std::mem::take(&mut *self.recorded.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs every case of a suite. Calls `heard` with the result of each case as soon as the case has ended.
@@ -334,10 +354,15 @@ impl CaseRun<'_> {
     async fn step(&mut self, step: &Step) -> Result<Vec<Difference>, String> {
         match step {
             Step::Call { of, function, arguments, answer, at_once } => {
-                for found in self.call(of.as_ref(), function, arguments, *at_once).await? {
+                let arguments = arguments.iter().map(|argument| resolve_placeholders(argument, &self.kept));
+                let arguments = arguments.collect::<Result<Vec<_>, String>>()?;
+                for found in self.call(of.as_ref(), function, &arguments, *at_once).await? {
                     let differences = differences(answer, &found, &mut self.kept)?;
                     if !differences.is_empty() {
                         return Ok(differences);
+                    }
+                    if of.is_none() {
+                        self.record(function, ExampleCall { arguments: arguments.clone(), answer: found });
                     }
                 }
                 Ok(Vec::new())
@@ -375,8 +400,7 @@ impl CaseRun<'_> {
         at_once: usize,
     ) -> Result<Vec<Value>, String> {
         let path = self.path(of, function)?;
-        let arguments = arguments.iter().map(|argument| Ok(resolve_placeholders(argument, &self.kept)?.to_string()));
-        let arguments = arguments.collect::<Result<Vec<_>, String>>()?;
+        let arguments: Vec<String> = arguments.iter().map(Value::to_string).collect();
         let mut calls = JoinSet::new();
         for _ in 0..at_once {
             let (generation, path, arguments) = (self.started.generation.clone(), path.clone(), arguments.clone());
@@ -387,6 +411,14 @@ impl CaseRun<'_> {
             serde_json::from_str(answer.get()).map_err(|error| format!("the result of the call is not JSON: {error}"))
         });
         answers.collect()
+    }
+
+    /// Records a call of the module under test, for a contract.
+    fn record(&self, function: &str, call: ExampleCall) {
+        let Suite { file, interface, module: None, .. } = self.suite else { return };
+        let Some(contract) = file.parent().and_then(Path::parent) else { return };
+        let mut recorded = self.subject.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+        recorded.entry(contract.to_owned()).or_default().add(interface, function, call);
     }
 
     /// Returns the path of the function that a step calls.
