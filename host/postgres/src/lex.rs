@@ -240,7 +240,8 @@ impl<'a> Lexer<'a> {
 
     fn number(&mut self) -> Result<String, Refusal> {
         let bytes = self.rest.as_bytes();
-        let digits = |from: usize| bytes[from.min(bytes.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits =
+            |from: usize| bytes[from.min(bytes.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let mut length = digits(0);
         if bytes.get(length) == Some(&b'.') {
             length += 1 + digits(length + 1);

@@ -11,6 +11,7 @@ mod grammar;
 mod names;
 mod refusal;
 
+use std::ops::Range;
 use std::thread;
 
 use postgresql_cst_parser::syntax_kind::SyntaxKind;
@@ -96,12 +97,17 @@ pub fn split_migration(sql: &str) -> Result<Vec<Statement>, Refused> {
 pub fn check(statement: Statement, purpose: Purpose, types: &[String]) -> Result<Allowed, Refused> {
     let line = statement.line;
     let judge = || {
-        let tree = postgresql_cst_parser::parse(&statement.text).map_err(|error| syntax(&statement.text, &error))?;
-        Judge { purpose, types }.statement(&tree)
+        let text = statement.text.as_str();
+        let tree = postgresql_cst_parser::parse(text).map_err(|error| syntax(text, &error))?;
+        // What the parser left out was not judged.
+        if tree.text() != text {
+            return Err(Refusal::Syntax(beginning(text)));
+        }
+        Judge { text, purpose, types }.statement(&tree)
     };
     let judged = thread::scope(|scope| {
         let thread = thread::Builder::new().name("sql-parser".to_owned()).stack_size(STACK);
-        let unreadable = || Refusal::Syntax(statement.text.chars().take(40).collect());
+        let unreadable = || Refusal::Syntax(beginning(&statement.text));
         match thread.spawn_scoped(scope, judge) {
             // A panic of the parser is an error of the statement.
             Ok(thread) => thread.join().unwrap_or_else(|_| Err(unreadable())),
@@ -127,19 +133,20 @@ fn syntax(text: &str, error: &ParserError) -> Refusal {
 
 /// Walks the tree of one statement.
 struct Judge<'a> {
+    /// The statement. The tree's own texts are not used, because the tree looks for each from the root.
+    text: &'a str,
     purpose: Purpose,
     types: &'a [String],
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
     /// Returns whether the statement writes, and whether it locks rows.
     fn statement(&self, tree: &ResolvedNode) -> Result<(bool, bool), Refusal> {
         let kind = tree.descendants().find(|node| node.kind() == SyntaxKind::stmt);
         let kind = kind.or_else(|| tree.descendants().find(|node| node.kind() == SyntaxKind::toplevel_stmt));
         let kind = kind.and_then(|node| node.children().next()).map(|node| node.kind()).ok_or(Refusal::Empty)?;
         if !grammar::statements(self.purpose).contains(&kind) {
-            let word = tree.text().to_string();
-            let word = word.split(' ').find(|word| *word != "(").unwrap_or_default().to_ascii_uppercase();
+            let word = self.text.split(' ').find(|word| *word != "(").unwrap_or_default().to_ascii_uppercase();
             return Err(Refusal::Statement { word, reason: grammar::denial(kind, self.purpose) });
         }
         let (mut writes, mut locks) = (kind != SyntaxKind::SelectStmt, false);
@@ -158,7 +165,7 @@ impl Judge<'_> {
     }
 
     fn token(&self, token: &ResolvedToken) -> Result<(), Refusal> {
-        let text = token.text();
+        let text = self.at(token.text_range());
         match token.kind() {
             _ if grammar::is_name(token.parent().kind()) => Ok(()),
             // `FOR UPDATE OF` names tables. Elsewhere the word belongs to tables that are made of types.
@@ -171,39 +178,61 @@ impl Judge<'_> {
 
     fn node(&self, node: &ResolvedNode) -> Result<(), Refusal> {
         use SyntaxKind::{
-            AexprConst, DefineStmt, ENUM_P, GenericType, access_method_clause, any_name, attrs, columnDef,
-            func_name, indirection, indirection_el, name, opt_single_name, qualified_name,
+            AexprConst, DefineStmt, ENUM_P, GenericType, access_method_clause, any_name, attrs, columnDef, func_name,
+            indirection, indirection_el, name, opt_single_name, qualified_name,
         };
         if !grammar::is_allowed(node.kind(), self.purpose) {
-            return Err(Refusal::Construct(shortened(node)));
+            return Err(Refusal::Construct(self.shortened(node)));
         }
         match node.kind() {
             func_name | GenericType | qualified_name | any_name
                 if node.children().any(|part| [indirection, attrs].contains(&part.kind())) =>
             {
-                Err(Refusal::Qualified(joined(node)))
+                Err(Refusal::Qualified(self.joined(node)))
             }
-            func_name if is_under(node, AexprConst) => self.type_name(&identifier(node), false),
-            func_name => function(identifier(node)),
+            func_name if is_under(node, AexprConst) => self.type_name(&self.identifier(node), false),
+            func_name => function(self.identifier(node)),
             GenericType => {
-                let own = node.children().next().map(identifier).unwrap_or_default();
+                let own = node.children().next().map(|part| self.identifier(part)).unwrap_or_default();
                 // Typename and SimpleTypename stand between.
                 let column = node.ancestors().nth(3).is_some_and(|above| above.kind() == columnDef);
                 self.type_name(&own, column)
             }
             name if is_under(node, access_method_clause) => {
-                let method = identifier(node);
+                let method = self.identifier(node);
                 let known = names::INDEX_METHODS.contains(&method.as_str());
                 if known { Ok(()) } else { Err(Refusal::Construct(format!("USING {method}"))) }
             }
-            qualified_name | any_name | name | opt_single_name => not_reserved(identifier(node)),
-            indirection_el if !is_of_column(node) => Err(Refusal::Construct(joined(node))),
+            qualified_name | any_name | name | opt_single_name => not_reserved(self.identifier(node)),
+            indirection_el if !is_of_column(node) => Err(Refusal::Construct(self.joined(node))),
             DefineStmt => {
                 let enumerates = node.children_with_tokens().any(|part| part.kind() == ENUM_P);
-                if enumerates { Ok(()) } else { Err(Refusal::Construct(shortened(node))) }
+                if enumerates { Ok(()) } else { Err(Refusal::Construct(self.shortened(node))) }
             }
             _ => Ok(()),
         }
+    }
+
+    fn at(&self, range: impl Into<Range<usize>>) -> &'a str {
+        &self.text[range.into()]
+    }
+
+    /// The name that a node consists of, without quotes.
+    fn identifier(&self, node: &ResolvedNode) -> String {
+        unquoted(self.at(node.text_range()))
+    }
+
+    /// The text of a node without spaces.
+    fn joined(&self, node: &ResolvedNode) -> String {
+        self.at(node.text_range()).replace(' ', "")
+    }
+
+    /// The beginning of a node's text.
+    fn shortened(&self, node: &ResolvedNode) -> String {
+        let mut words = self.at(node.text_range()).split(' ');
+        let start: Vec<&str> = words.by_ref().take(4).collect();
+        let more = if words.next().is_some() { " …" } else { "" };
+        format!("{}{more}", start.join(" ").to_ascii_uppercase())
     }
 
     /// Checks the name of a type. `column` says that the type is that of a new column.
@@ -236,29 +265,20 @@ fn is_of_column(element: &ResolvedNode) -> bool {
     let is_list = |node: &&ResolvedNode| matches!(node.kind(), indirection | opt_indirection);
     let owner = element.ancestors().skip(1).find(|above| !is_list(above));
     // The list grows to the left, so an element with a list before it is not the first one.
-    let is_first = element.parent().is_some_and(|list| list.children().next().is_some_and(|first| first.kind() == indirection_el));
+    let is_first =
+        element.parent().is_some_and(|list| list.children().next().is_some_and(|first| first.kind() == indirection_el));
     owner.is_some_and(|owner| owner.kind() == columnref) && is_first
 }
 
-/// The name that a node consists of, without quotes.
-fn identifier(node: &ResolvedNode) -> String {
-    let text = node.text().to_string();
+/// The name that a text is, without quotes.
+fn unquoted(text: &str) -> String {
     match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
         Some(quoted) => quoted.replace("\"\"", "\""),
-        None => text,
+        None => text.to_owned(),
     }
 }
 
-/// The text of a node without spaces.
-fn joined(node: &ResolvedNode) -> String {
-    node.text().to_string().replace(' ', "")
-}
-
-/// The beginning of a node's text.
-fn shortened(node: &ResolvedNode) -> String {
-    let text = node.text().to_string();
-    let mut words = text.split(' ');
-    let start: Vec<&str> = words.by_ref().take(4).collect();
-    let more = if words.next().is_some() { " …" } else { "" };
-    format!("{}{more}", start.join(" ").to_ascii_uppercase())
+/// The first characters of a text.
+fn beginning(text: &str) -> String {
+    text.chars().take(40).collect()
 }
