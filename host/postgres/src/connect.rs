@@ -104,9 +104,8 @@ impl Endpoint {
             ("client_min_messages", "error".to_owned()),
         ];
         // A space would end an option, and a backslash protects the next character.
-        let option = |(key, value): &(&str, String)| {
-            format!("-c {key}={}", value.replace('\\', "\\\\").replace(' ', "\\ "))
-        };
+        let option =
+            |(key, value): &(&str, String)| format!("-c {key}={}", value.replace('\\', "\\\\").replace(' ', "\\ "));
         config.options(options.iter().map(option).collect::<Vec<_>>().join(" "));
         config
     }

@@ -12,7 +12,7 @@ use watertight_model::config::SqlLimits;
 use watertight_sql::{Rows, SqlError, SqlLimit, Value};
 
 use super::connect::Endpoint;
-use super::error::{self, UNKNOWN, UniqueColumns, is_lost, is_retried, translate};
+use super::error::{UNKNOWN, UniqueColumns, is_lost, is_retried, translate};
 use super::lease::{Connections, Lease};
 use super::policy::{self, Allowed};
 use super::roles::ModuleRoles;
@@ -29,7 +29,8 @@ const TYPES: &str = "SELECT t.typname::text FROM pg_type t JOIN pg_namespace n O
         WHERE c.typnamespace = 'pg_catalog'::regnamespace AND c.typname = t.typname)";
 
 /// The columns of each unique index of the module.
-const UNIQUE: &str = "SELECT i.relname::text, string_agg(t.relname || '.' || coalesce(a.attname, ''), ', ' ORDER BY k.place)
+const UNIQUE: &str =
+    "SELECT i.relname::text, string_agg(t.relname || '.' || coalesce(a.attname, ''), ', ' ORDER BY k.place)
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_class t ON t.oid = x.indrelid
     JOIN pg_namespace n ON n.oid = i.relnamespace
     CROSS JOIN LATERAL unnest(x.indkey::int2[]) WITH ORDINALITY AS k (number, place)
@@ -100,7 +101,7 @@ impl Database {
         });
         let database = Self { limits: inner.settings.limits, inner };
         database.learn_schema().await?;
-        database.inner.open.watch(Arc::downgrade(&database.inner), database.inner.settings.lease);
+        OpenTransactions::watch(&database.inner);
         Ok(database)
     }
 
@@ -153,7 +154,7 @@ impl Database {
         if allowed.locks {
             return Err(SqlError::Syntax("outside a transaction a statement can't lock rows".to_owned()));
         }
-        self.alone(&allowed, parameters, deadline, |run, parameters| run.rows(parameters)).await
+        self.alone(&allowed, parameters, deadline).await
     }
 
     /// Runs one writing statement in a transaction of its own and returns the number of changed rows.
@@ -165,7 +166,7 @@ impl Database {
         if !allowed.writes {
             return Err(SqlError::Syntax("`execute` takes a statement that writes".to_owned()));
         }
-        self.alone(&allowed, parameters, deadline, |run, parameters| run.changes(parameters)).await
+        self.alone(&allowed, parameters, deadline).await
     }
 
     /// Opens a transaction once a connection is free. `deadline` bounds this wait, and the transaction after it.
@@ -174,12 +175,16 @@ impl Database {
     /// `Busy` if too many wait; `Timeout`; `Closed`; `Storage`.
     pub async fn begin(&self, deadline: Instant) -> Result<Transaction, SqlError> {
         let lease = self.inner.connections.take(deadline).await?;
-        Ok(Transaction::new(lease, self.clone(), deadline, &self.inner.open))
+        Ok(Transaction::new(lease, self.clone(), deadline))
     }
 
     /// Closes the database: it accepts no more statements. Those that run go on to their end.
     pub fn close(&self) {
         self.inner.connections.close();
+    }
+
+    pub(crate) fn open_transactions(&self) -> &OpenTransactions {
+        &self.inner.open
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -246,24 +251,146 @@ impl Database {
     }
 
     /// Runs a statement that is a transaction of its own, and again while others are in the way.
-    async fn alone<'a, T, F>(
+    async fn alone<T: Outcome>(
         &self,
-        allowed: &'a Allowed,
+        allowed: &Allowed,
         parameters: Vec<Value>,
         deadline: Instant,
-        work: impl Fn(Run<'a>, Vec<Value>) -> F,
-    ) -> Result<T, SqlError>
-    where
-        F: Future<Output = Result<T, Failure>>,
-    {
+    ) -> Result<T, SqlError> {
         let mut pause = RETRY.0;
         loop {
             let mut lease = self.inner.connections.take(deadline).await?;
             let (due, late) = self.due(deadline);
             lease.begin();
-            let run = Run { client: lease, allowed, limits: self.limits, cached: self.inner.settings.cached_statements };
-            let _ = (&due, &late, &run, &work, &parameters, &mut pause);
-            todo!()
+            // The values are needed again if others are in the way.
+            let run = self.run::<T>(&lease, allowed, parameters.clone());
+            let outcome = match tokio::time::timeout_at(due.into(), run).await {
+                Ok(outcome) => outcome,
+                // Dropping the lease ends the statement on the server.
+                Err(_) => return Err(late),
+            };
+            let error = match outcome {
+                Ok(value) => {
+                    lease.end();
+                    return Ok(value);
+                }
+                // The connection may still carry rows that nobody wants.
+                Err(Failure::Own(error)) => return Err(error),
+                Err(Failure::Server(error)) => error,
+            };
+            if is_lost(&error) {
+                let unknown = || SqlError::Storage(UNKNOWN.to_owned());
+                return Err(if allowed.writes { unknown() } else { self.translate(&error) });
+            }
+            lease.end();
+            drop(lease);
+            if !is_retried(&error) || Instant::now() + pause >= deadline {
+                return Err(self.translate(&error));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RETRY.1);
         }
+    }
+
+    /// Runs a statement on a connection. Prepares it there if it is new.
+    pub(crate) async fn run<T: Outcome>(
+        &self,
+        client: &Lease,
+        allowed: &Allowed,
+        parameters: Vec<Value>,
+    ) -> Result<T, Failure> {
+        let cache = &client.statement_cache;
+        if cache.size() >= self.inner.settings.cached_statements {
+            cache.clear();
+        }
+        let statement = client.prepare_cached(&allowed.text).await?;
+        if statement.params().len() != parameters.len() {
+            // `?2` without `?1`.
+            return Err(SqlError::Syntax("the statement has placeholders without a type".to_owned()).into());
+        }
+        let parameters = parameters.into_iter().zip(statement.params()).enumerate();
+        let parameters = parameters.map(|(at, (value, kind))| Parameter::new(at + 1, value, kind));
+        let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
+        T::run(client, &statement, &parameters, &self.limits).await
+    }
+}
+
+/// What a statement is run for: its rows, or the number of rows that it changes.
+pub(crate) trait Outcome: Sized {
+    fn run(
+        client: &Lease,
+        statement: &Statement,
+        parameters: &[Parameter],
+        limits: &SqlLimits,
+    ) -> impl Future<Output = Result<Self, Failure>> + Send;
+}
+
+impl Outcome for u64 {
+    async fn run(
+        client: &Lease,
+        statement: &Statement,
+        parameters: &[Parameter],
+        _: &SqlLimits,
+    ) -> Result<u64, Failure> {
+        Ok(client.execute_raw(statement, parameters).await?)
+    }
+}
+
+impl Outcome for Rows {
+    async fn run(
+        client: &Lease,
+        statement: &Statement,
+        parameters: &[Parameter],
+        limits: &SqlLimits,
+    ) -> Result<Rows, Failure> {
+        let mut stream = std::pin::pin!(client.query_raw(statement, parameters).await?);
+        let mut rows = Vec::new();
+        let mut left = limits.bytes;
+        while let Some(row) = stream.try_next().await? {
+            if rows.len() >= limits.rows as usize {
+                return Err(SqlError::from(SqlLimit::Rows(limits.rows)).into());
+            }
+            let mut values = Vec::with_capacity(row.len());
+            for (index, column) in row.columns().iter().enumerate() {
+                let value = match row.try_get::<_, Option<Raw<'_>>>(index)? {
+                    None => Value::Null,
+                    Some(raw) => {
+                        decode(column.type_(), &raw).ok_or_else(|| formless(column.name(), column.type_().name()))?
+                    }
+                };
+                let all = || SqlError::from(SqlLimit::Bytes(limits.bytes));
+                left = left.checked_sub(weight(&value)).ok_or_else(all)?;
+                values.push(value);
+            }
+            rows.push(values);
+        }
+        Ok(rows)
+    }
+}
+
+/// The error for a value that has no form in `watertight:sql`.
+fn formless(column: &str, kind: &str) -> SqlError {
+    SqlError::Syntax(format!(
+        "the column `{column}` has the type `{kind}`, whose value has no form here: cast it to text"
+    ))
+}
+
+/// The bytes that a value holds beyond its fixed size.
+fn payload(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Integer(_) | Value::Real(_) => 0,
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+    }
+}
+
+/// The bytes that count against the limits, as for SQLite.
+fn weight(value: &Value) -> u64 {
+    (size_of::<Value>() + payload(value)) as u64
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("schema", &self.inner.schema).finish_non_exhaustive()
     }
 }

@@ -31,10 +31,12 @@ pub(crate) fn translate(error: &tokio_postgres::Error, columns: &UniqueColumns) 
 
 /// Whether the connection can't be used any more.
 pub(crate) fn is_lost(error: &tokio_postgres::Error) -> bool {
-    let ends = |error: &DbError| error.parsed_severity().is_some_and(|severity| {
-        use tokio_postgres::error::Severity::{Fatal, Panic};
-        matches!(severity, Fatal | Panic)
-    });
+    let ends = |error: &DbError| {
+        error.parsed_severity().is_some_and(|severity| {
+            use tokio_postgres::error::Severity::{Fatal, Panic};
+            matches!(severity, Fatal | Panic)
+        })
+    };
     error.as_db_error().map_or_else(|| error.is_closed() || is_io(error), ends)
 }
 
@@ -65,9 +67,7 @@ fn by_state(error: &DbError, columns: &UniqueColumns) -> SqlError {
             violated(ConstraintKind::NotNull, format!("{table}.{column}"))
         }
         (&SqlState::CHECK_VIOLATION, _) => violated(ConstraintKind::Check, constraint()),
-        (&SqlState::STRING_DATA_RIGHT_TRUNCATION, _) => {
-            violated(ConstraintKind::Other, error.message().to_owned())
-        }
+        (&SqlState::STRING_DATA_RIGHT_TRUNCATION, _) => violated(ConstraintKind::Other, error.message().to_owned()),
         (_, "23") => violated(ConstraintKind::Other, constraint()),
         (&SqlState::READ_ONLY_SQL_TRANSACTION, _) => {
             SqlError::Syntax("outside a transaction `query` takes a statement that only reads".to_owned())

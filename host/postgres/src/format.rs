@@ -103,11 +103,7 @@ pub(crate) fn numeric(bytes: &[u8]) -> Option<String> {
 }
 
 /// JSON text of a binary array. `decode` gives the elements' values. `None` if one has no form.
-pub(crate) fn array(
-    element: &Type,
-    bytes: &[u8],
-    decode: &dyn Fn(&Type, &[u8]) -> Option<Value>,
-) -> Option<String> {
+pub(crate) fn array(element: &Type, bytes: &[u8], decode: &dyn Fn(&Type, &[u8]) -> Option<Value>) -> Option<String> {
     let mut rest = bytes;
     let dimensions = take_i32(&mut rest)?;
     let (_has_nulls, _element) = (take_i32(&mut rest)?, take_i32(&mut rest)?);

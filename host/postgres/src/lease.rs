@@ -4,7 +4,9 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
+};
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use watertight_sql::SqlError;
@@ -129,8 +131,7 @@ impl Drop for Lease {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let (token, tls) = (client.cancel_token(), self.tls.clone());
         runtime.spawn(async move {
-            if !client.is_closed()
-                && !matches!(tokio::time::timeout(CANCEL, token.cancel_query(tls)).await, Ok(Ok(())))
+            if !client.is_closed() && !matches!(tokio::time::timeout(CANCEL, token.cancel_query(tls)).await, Ok(Ok(())))
             {
                 tracing::warn!("PostgreSQL was not told to end a statement: it ends it by its own time limit");
             }

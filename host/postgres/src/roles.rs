@@ -11,15 +11,57 @@ use super::lex::MAX_NAME;
 /// Functions that reach beyond a module's own rows. [`Application::script`] takes them from everybody, where the administrator
 /// may do that. The policy refuses them anyway.
 const TAKEN_FUNCTIONS: &[&str] = &[
-    "current_setting", "cursor_to_xml", "cursor_to_xmlschema", "database_to_xml", "database_to_xml_and_xmlschema",
-    "database_to_xmlschema", "lo_close", "lo_creat", "lo_create", "lo_from_bytea", "lo_get", "lo_lseek", "lo_lseek64", "lo_open",
-    "lo_put", "lo_tell", "lo_tell64", "lo_truncate", "lo_truncate64", "lo_unlink", "loread", "lowrite", "pg_advisory_lock",
-    "pg_advisory_lock_shared", "pg_advisory_unlock", "pg_advisory_unlock_shared", "pg_advisory_xact_lock",
-    "pg_advisory_xact_lock_shared", "pg_cancel_backend", "pg_export_snapshot", "pg_notify", "pg_sleep", "pg_sleep_for",
-    "pg_sleep_until", "pg_terminate_backend", "pg_try_advisory_lock", "pg_try_advisory_lock_shared",
-    "pg_try_advisory_xact_lock", "pg_try_advisory_xact_lock_shared", "query_to_xml", "query_to_xml_and_xmlschema",
-    "query_to_xmlschema", "schema_to_xml", "schema_to_xml_and_xmlschema", "schema_to_xmlschema", "set_config", "table_to_xml",
-    "table_to_xml_and_xmlschema", "table_to_xmlschema", "ts_rewrite", "ts_stat",
+    "current_setting",
+    "cursor_to_xml",
+    "cursor_to_xmlschema",
+    "database_to_xml",
+    "database_to_xml_and_xmlschema",
+    "database_to_xmlschema",
+    "lo_close",
+    "lo_creat",
+    "lo_create",
+    "lo_from_bytea",
+    "lo_get",
+    "lo_lseek",
+    "lo_lseek64",
+    "lo_open",
+    "lo_put",
+    "lo_tell",
+    "lo_tell64",
+    "lo_truncate",
+    "lo_truncate64",
+    "lo_unlink",
+    "loread",
+    "lowrite",
+    "pg_advisory_lock",
+    "pg_advisory_lock_shared",
+    "pg_advisory_unlock",
+    "pg_advisory_unlock_shared",
+    "pg_advisory_xact_lock",
+    "pg_advisory_xact_lock_shared",
+    "pg_cancel_backend",
+    "pg_export_snapshot",
+    "pg_notify",
+    "pg_sleep",
+    "pg_sleep_for",
+    "pg_sleep_until",
+    "pg_terminate_backend",
+    "pg_try_advisory_lock",
+    "pg_try_advisory_lock_shared",
+    "pg_try_advisory_xact_lock",
+    "pg_try_advisory_xact_lock_shared",
+    "query_to_xml",
+    "query_to_xml_and_xmlschema",
+    "query_to_xmlschema",
+    "schema_to_xml",
+    "schema_to_xml_and_xmlschema",
+    "schema_to_xmlschema",
+    "set_config",
+    "table_to_xml",
+    "table_to_xml_and_xmlschema",
+    "table_to_xmlschema",
+    "ts_rewrite",
+    "ts_stat",
 ];
 
 /// The names that belong to one module.
@@ -33,7 +75,9 @@ pub struct ModuleRoles {
 
 /// A module's roles would have a longer name than PostgreSQL allows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the role `{name}` would have more than {MAX_NAME} bytes: shorten the name of the application or of the module")]
+#[error(
+    "the role `{name}` would have more than {MAX_NAME} bytes: shorten the name of the application or of the module"
+)]
 pub struct LongRole {
     /// The name.
     pub name: String,

@@ -5,7 +5,7 @@
 
 use std::error::Error;
 
-use tokio_postgres::types::private::BytesMut;
+use bytes::BytesMut;
 use tokio_postgres::types::{Format, FromSql, IsNull, Kind, ToSql, Type, to_sql_checked};
 use watertight_sql::{SqlError, Value};
 
@@ -35,7 +35,10 @@ impl Parameter {
     /// `Syntax` if the value has no form in this type.
     pub(crate) fn new(number: usize, value: Value, kind: &Type) -> Result<Self, SqlError> {
         encode(value, base(kind)).map(Self).map_err(|what| {
-            SqlError::Syntax(format!("the parameter ?{number} is {what}, which has no form in the type `{}`", kind.name()))
+            SqlError::Syntax(format!(
+                "the parameter ?{number} is {what}, which has no form in the type `{}`",
+                kind.name()
+            ))
         })
     }
 }
@@ -155,8 +158,12 @@ pub(crate) fn decode(kind: &Type, raw: &Raw<'_>) -> Option<Value> {
         Type::NUMERIC => number(&format::numeric(bytes)?),
         // The first byte of binary `jsonb` is its version.
         Type::JSONB => Value::Text(text(bytes.split_first().filter(|(version, _)| **version == 1)?.1)?),
-        Type::DATE | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::TIME | Type::UUID => Value::Text(format::scalar(kind, bytes)?),
-        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::JSON | Type::UNKNOWN => Value::Text(text(bytes)?),
+        Type::DATE | Type::TIMESTAMP | Type::TIMESTAMPTZ | Type::TIME | Type::UUID => {
+            Value::Text(format::scalar(kind, bytes)?)
+        }
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::JSON | Type::UNKNOWN => {
+            Value::Text(text(bytes)?)
+        }
         // The type of a parameter or column that is NULL without a cast.
         Type::VOID => Value::Null,
         _ => match kind.kind() {

@@ -133,7 +133,14 @@ impl Server {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
-        command.args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1", "-c", "log_min_messages=warning"]);
+        command.args([
+            "-p",
+            &self.port.to_string(),
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            "log_min_messages=warning",
+        ]);
         for setting in &self.settings {
             command.args(["-c", setting]);
         }
