@@ -12,7 +12,7 @@ use watertight_model::config::SqlLimits;
 use watertight_sql::{Rows, SqlError, SqlLimit, Value};
 
 use super::connect::Endpoint;
-use super::error::{UNKNOWN, UniqueColumns, is_lost, is_retried, translate};
+use super::error::{UNKNOWN, UniqueColumns, is_lost, is_retried, is_stale, translate};
 use super::lease::{Connections, Lease};
 use super::policy::{self, Allowed};
 use super::roles::ModuleRoles;
@@ -283,8 +283,12 @@ impl Database {
                 return Err(if allowed.writes { unknown() } else { self.translate(&error) });
             }
             lease.end();
+            let stale = is_stale(&error);
+            if stale {
+                lease.statement_cache.clear();
+            }
             drop(lease);
-            if !is_retried(&error) || Instant::now() + pause >= deadline {
+            if !(stale || is_retried(&error)) || Instant::now() + pause >= deadline {
                 return Err(self.translate(&error));
             }
             tokio::time::sleep(pause).await;

@@ -10,7 +10,7 @@ use std::time::Instant;
 use watertight_sql::{Rows, SqlError, Value};
 
 use super::database::{Database, Failure, Inner, Outcome};
-use super::error::{UNKNOWN, is_lost, is_retried};
+use super::error::{UNKNOWN, is_lost, is_retried, is_stale};
 use super::lease::Lease;
 use super::settings::Settings;
 
@@ -128,7 +128,13 @@ impl Transaction {
                     end(lease, self.database.settings());
                     return Err(translated);
                 }
-                translated
+                if is_stale(&error) {
+                    // The statement can run again, prepared anew.
+                    lease.statement_cache.clear();
+                    SqlError::Busy
+                } else {
+                    translated
+                }
             }
         };
         match tokio::time::timeout_at(due.into(), lease.batch_execute(UNDO)).await {
