@@ -77,7 +77,7 @@ fn uuid(bytes: &[u8]) -> Option<String> {
 
 /// The decimal digits of a binary `numeric`. `None` for NaN and infinity.
 pub(crate) fn numeric(bytes: &[u8]) -> Option<String> {
-    let mut words = bytes.chunks_exact(2).map(|word| u16::from_be_bytes([word[0], word[1]]));
+    let mut words = bytes.as_chunks().0.iter().map(|word| u16::from_be_bytes(*word));
     let (count, weight, sign, scale) = (words.next()?, words.next()?, words.next()?, words.next()?);
     let digits: Vec<u16> = words.by_ref().take(count.into()).collect();
     if digits.len() != usize::from(count) || !matches!(sign, 0 | 0x4000) || digits.iter().any(|digit| *digit > 9_999) {

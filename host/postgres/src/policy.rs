@@ -203,6 +203,7 @@ impl<'a> Judge<'a> {
                 let known = names::INDEX_METHODS.contains(&method.as_str());
                 if known { Ok(()) } else { Err(Refusal::Construct(format!("USING {method}"))) }
             }
+            qualified_name if self.purpose == Purpose::Call && self.identifier(node) == names::KEYVALUE => Ok(()),
             qualified_name | any_name | name | opt_single_name => not_reserved(self.identifier(node)),
             indirection_el if !is_of_column(node) => Err(Refusal::Construct(self.joined(node))),
             DefineStmt => {

@@ -1,5 +1,7 @@
 //! The statements that the policy refuses and allows, as data: `policy/attacks.toml` and `policy/allowed.toml`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use serde::Deserialize;
 use watertight_postgres::policy::{Allowed, Purpose, Refused, check, check_call, split_migration};
 

@@ -316,6 +316,9 @@ pub(super) const INDEX_METHODS: &[&str] = &["brin", "btree", "gin", "gist", "has
 /// The beginnings of names that belong to the server and to the host.
 const RESERVED: &[&str] = &["pg_", "watertight_"];
 
+/// The reserved table whose rows a module may use: the data of `wasi:keyvalue`, as on SQLite.
+pub(super) const KEYVALUE: &str = "watertight_keyvalue";
+
 /// Whether a module may not have or use a relation with this name.
 pub(super) fn is_reserved(name: &str) -> bool {
     RESERVED.iter().any(|prefix| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))

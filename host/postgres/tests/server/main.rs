@@ -1,5 +1,7 @@
 //! The crate against a real server.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod catalogue;
 mod denied;
 mod statements;
