@@ -1,7 +1,7 @@
 //! Decides which statements may reach the server.
 //!
 //! Schemas and roles keep a module's tables apart, and nothing more: under a role without rights one can still take
-//! advisory locks, wait, send notifications, and read the catalogue. So each statement is parsed by PostgreSQL's own
+//! advisory locks, wait, send messages, and read the catalogue. So each statement is parsed by PostgreSQL's own
 //! grammar, and everything in it must stand in a list: the rules of the grammar and its keywords (`grammar`), functions,
 //! types and operators (`names`). Tables are named without a schema, so that they are the module's own.
 //!
