@@ -48,6 +48,8 @@ impl Connections {
         match object {
             Ok(object) => Ok(Lease { object: Some(object), tls: self.tls.clone(), clean: true }),
             Err(PoolError::Timeout(TimeoutType::Wait | TimeoutType::Recycle)) => Err(SqlError::Timeout),
+            // The call's own deadline says nothing about the server.
+            Err(PoolError::Timeout(TimeoutType::Create)) if Instant::now() >= deadline => Err(SqlError::Timeout),
             Err(PoolError::Timeout(TimeoutType::Create)) => Err(SqlError::Storage(UNAVAILABLE.to_owned())),
             Err(PoolError::Backend(error)) => Err(match translate(&error, &UniqueColumns::new()) {
                 SqlError::Busy => SqlError::Busy,

@@ -199,9 +199,12 @@ async fn statements_keep_their_limits_and_deadlines() {
 #[tokio::test]
 async fn connections_and_those_that_wait_are_bounded() {
     let shop = Shop::new();
-    let database = shop.open(Settings { connections: 2, queue: 2, ..Settings::default() }).await;
+    let database =
+        shop.open(Settings { connections: 2, queue: 2, lease: Duration::from_secs(5), ..Settings::default() }).await;
+    // The statement is known to the policy from here on, so all three wait at the same time.
+    assert_eq!(one(&database, "SELECT 1", vec![]).await, Ok(1.into()));
     let (first, second) = (database.begin(soon()).await.unwrap(), database.begin(soon()).await.unwrap());
-    let wait = || database.query("SELECT 1", vec![], Instant::now() + Duration::from_millis(50));
+    let wait = || database.query("SELECT 1", vec![], Instant::now() + Duration::from_millis(500));
     let (a, b, c) = tokio::join!(wait(), wait(), wait());
     let answers = [a, b, c].map(Result::unwrap_err);
     let count = |error: SqlError| answers.iter().filter(|answer| **answer == error).count();

@@ -158,10 +158,20 @@ async fn a_killed_server_comes_back() {
     let mut open = database.begin(soon()).await.unwrap();
     open.execute(ADD, vec![2.into(), 5.into()]).await.unwrap();
     shop.server.kill();
-    let error = open.commit().await.unwrap_err();
-    assert!(matches!(&error, SqlError::Storage(text) if text.contains("unknown")), "{error:?}");
-    let error = database.query(READ, vec![1.into()], soon()).await.unwrap_err();
+    // A process of the server may outlive it for a moment and still commit. It must be told truly.
+    let committed = open.commit().await;
+    let unknown = |error: &SqlError| matches!(error, SqlError::Storage(text) if text.contains("unknown"));
+    assert!(committed.as_ref().err().is_none_or(unknown), "{committed:?}");
+    let begun = Instant::now();
+    let error = loop {
+        match database.query(READ, vec![1.into()], soon()).await {
+            Err(error) => break error,
+            Ok(_) => assert!(begun.elapsed() < Duration::from_secs(20), "the server goes on"),
+        }
+    };
     assert!(matches!(error, SqlError::Storage(_)), "{error:?}");
     shop.server.restart();
-    assert_eq!((amount(&database, 1).await, amount(&database, 2).await), (105.into(), 100.into()));
+    assert_eq!(amount(&database, 1).await, 105.into());
+    let second = amount(&database, 2).await;
+    assert!(second == 105.into() || (committed.is_err() && second == 100.into()), "{committed:?} {second:?}");
 }

@@ -114,7 +114,7 @@ impl Server {
         self.sql("postgres", &format!("CREATE DATABASE \"{name}\" TEMPLATE template0"));
     }
 
-    /// Kills the server at once, as a crash would.
+    /// Kills the server at once, as a crash would. Processes of its sessions notice that and end by themselves a moment later.
     pub fn kill(&self) {
         self.end(Signal::KILL);
     }
