@@ -22,6 +22,8 @@ use tempfile::TempDir;
 
 /// How long the server may take to start or to end.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How many ports are tried.
+const TRIES: usize = 5;
 /// The interval between two looks at a server that starts or ends.
 const INTERVAL: Duration = Duration::from_millis(20);
 /// The server's administrator, who may log in without a password.
@@ -61,12 +63,18 @@ impl Server {
             rustix::fs::chown(folder.path(), Some(Uid::from_raw(user)), Some(Gid::from_raw(group))).unwrap();
         }
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let server = Self { folder, programs, user, port: free_port(), settings, child: Mutex::new(None) };
+        let mut server = Self { folder, programs, user, port: 0, settings, child: Mutex::new(None) };
         let mut initdb = server.command("initdb");
         initdb.arg("--pgdata").arg(server.data()).args(["--username", ADMINISTRATOR, "--auth=trust", "--no-sync"]);
         output(initdb.args(["--encoding=UTF8", "--locale=C.UTF-8"]));
-        server.run();
-        server
+        // Another process may take a free port before the server does.
+        for _ in 0..TRIES {
+            server.port = free_port();
+            if server.run() {
+                return server;
+            }
+        }
+        panic!("PostgreSQL does not start:\n{}", server.said());
     }
 
     /// Returns the server that all tests of this process share. It ends when the last one drops it.
@@ -126,10 +134,11 @@ impl Server {
 
     /// Starts the server again on the same port after [`kill`](Self::kill) or [`stop`](Self::stop).
     pub fn restart(&self) {
-        self.run();
+        assert!(self.run(), "PostgreSQL does not start again:\n{}", self.said());
     }
 
-    fn run(&self) {
+    /// Starts the server and waits until it answers. Returns false if it ended instead.
+    fn run(&self) -> bool {
         let log = File::options().create(true).append(true).open(self.log()).unwrap();
         let mut command = self.command("postgres");
         command.arg("-D").arg(self.data()).arg("-k").arg(self.folder.path());
@@ -148,16 +157,20 @@ impl Server {
         *self.child.lock().unwrap() = Some(child);
         let begun = Instant::now();
         while !self.is_ready() {
-            let gone = self.child.lock().unwrap().as_mut().and_then(|child| child.try_wait().unwrap());
-            let late = begun.elapsed() > PATIENCE;
-            assert!(gone.is_none() && !late, "PostgreSQL does not start ({gone:?}):\n{}", self.said());
+            if self.child.lock().unwrap().as_mut().is_none_or(|child| child.try_wait().unwrap().is_some()) {
+                return false;
+            }
+            assert!(begun.elapsed() < PATIENCE, "PostgreSQL does not answer:\n{}", self.said());
             thread::sleep(INTERVAL);
         }
+        true
     }
 
+    /// Whether the server answers. It is asked by the socket in its own folder, because another server may have its port.
     fn is_ready(&self) -> bool {
         let mut ask = Command::new(self.programs.join("pg_isready"));
-        ask.args(["--quiet", "--host=127.0.0.1", &format!("--port={}", self.port)]).status().unwrap().success()
+        let ask = ask.args(["--quiet", &format!("--port={}", self.port), "--host"]).arg(self.folder.path());
+        ask.status().unwrap().success()
     }
 
     fn end(&self, signal: Signal) {
