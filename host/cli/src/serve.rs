@@ -21,7 +21,7 @@ use watertight_control::application;
 use watertight_control::control::{Control, StartPlan, StartSource};
 use watertight_control::state::{HostInfo, StateFolder};
 use watertight_disk::failpoint::panic_point;
-use watertight_edge::admin::{AdminApi, Probe};
+use watertight_edge::admin::{AdminApi, Probe, Tries};
 use watertight_edge::http::DataListener;
 use watertight_edge::http::server::Listener;
 use watertight_engine::Engines;
@@ -196,8 +196,9 @@ impl Serving {
         let runtime = control.runtime().clone();
         let (stop, stopped) = watch::channel(false);
         let (stop_admin, admin_stopped) = watch::channel(false);
-        let admin = AdminApi::new(control.clone(), token, self.log.clone());
         let edge = DataListener::new(runtime.clone(), config.http, config.state.clone());
+        let tries = Tries::new(edge.clone(), sockets.data.address()?);
+        let admin = AdminApi::new(control.clone(), token, self.log.clone(), tries);
         probe.answers.set(admin.clone());
         let info = HostInfo {
             process: std::process::id(),

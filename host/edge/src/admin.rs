@@ -1,13 +1,15 @@
 //! The admin API: the requests of operators and the command line to a running host.
 //!
-//! `/healthz`, `/readyz` and `/metrics` are open; every other path requires the admin token. The API has a socket of its own and cannot
+//! `/healthz`, `/readyz`, `/metrics` and the files of the page `/openapi` are open; every other path requires the admin token. The API has a socket of its own and cannot
 //! be reached through the data listener.
 
 mod body;
 mod changes;
 mod guard;
 mod operations;
+mod page;
 mod probe;
+mod tries;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +18,7 @@ use axum::extract::{ConnectInfo, Extension, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -41,6 +43,7 @@ use watertight_telemetry::logged_path;
 pub use changes::{FILES_PART, Generations, RollbackRequest};
 pub use operations::{BackupRequest, CompilationEntry, Compilations, LogLevel};
 pub use probe::Probe;
+pub use tries::Tries;
 
 /// The maximum size of a request's body, in bytes, if the body is not an upload: the arguments of a function call, for instance. Uploads
 /// have their own limits.
@@ -53,6 +56,7 @@ pub struct AdminApi {
     log: Arc<LogControl>,
     ready: AtomicBool,
     uploads: Semaphore,
+    tries: Tries,
     /// The interface `watertight:lifecycle/resume`. The API refuses to call its function, because modules rely on it that the function
     /// never runs twice at once.
     resume: InterfaceName,
@@ -92,10 +96,11 @@ struct ModuleEntry<'a> {
 }
 
 impl AdminApi {
-    /// Creates the admin API for the application of `control`. Clients must send `token`. `log` lets them change the log level.
+    /// Creates the admin API for the application of `control`. Clients must send `token`. `log` lets them change the log level, and `tries`
+    /// lets them try operations.
     ///
     /// The API is not ready at first: until [`AdminApi::set_ready`], it refuses calls of functions.
-    pub fn new(control: Arc<Control>, token: String, log: Arc<LogControl>) -> Arc<Self> {
+    pub fn new(control: Arc<Control>, token: String, log: Arc<LogControl>, tries: Tries) -> Arc<Self> {
         let resume = RESUME.parse().expect("the host's own interface is well named");
         Arc::new(Self {
             control,
@@ -103,6 +108,7 @@ impl AdminApi {
             log,
             ready: AtomicBool::new(false),
             uploads: Semaphore::new(changes::MAX_UPLOADS),
+            tries,
             resume,
         })
     }
@@ -123,6 +129,11 @@ impl AdminApi {
             .route("/modules/{name}/swap", post(changes::swap))
             .route("/apply", post(changes::apply))
             .route("/rollback", post(changes::rollback));
+        let tried = Router::new()
+            .route("/openapi/document.json", get(page::document).route_layer(middleware::from_fn(guard::refuse_query)))
+            .route(tries::ROOT, any(tries::answer))
+            .route(tries::BELOW, any(tries::answer))
+            .route_layer(middleware::from_fn(guard::refuse_foreign));
         let closed = Router::new()
             .route("/modules", get(modules))
             .route("/graph", get(graph))
@@ -134,11 +145,13 @@ impl AdminApi {
             .route("/log", get(operations::log).put(operations::set_log))
             .route_layer(middleware::from_fn(guard::refuse_query))
             .merge(changes)
+            .merge(tried)
             .route_layer(middleware::from_fn_with_state(self.clone(), authorize));
         let all = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
+            .merge(page::files())
             .merge(closed)
             .fallback(|| async { Failure::from(HostProblem::NoSuchPath) })
             .method_not_allowed_fallback(|| async { Failure::from(HostProblem::MethodNotAllowed) })

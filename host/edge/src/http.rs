@@ -21,6 +21,7 @@ mod middleware;
 pub mod panics;
 mod parameters;
 pub mod server;
+mod tried;
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -46,7 +47,7 @@ use details::Failure;
 use door::CrossOrigin;
 use middleware::Passage;
 use mount::HandledRequest;
-use parameters::ReadBody;
+use parameters::{ReadBody, UploadFolder};
 use server::{Connection, CountedResponse, PermitShare, RequestBody};
 
 pub use context::{drop_body, request_id};
@@ -103,13 +104,6 @@ fn is_mounted<B>(generation: &Generation, request: &Request<B>, host: Option<&st
     matches!(generation.routes.find(host, request.method(), path), RouteMatch::Mount(..))
 }
 
-/// Whether a route or a mount has the path of a request for `host`, whatever the method.
-fn is_routed<B>(generation: &Generation, request: &Request<B>, host: Option<&str>) -> bool {
-    let path = head::normalize_path(request.uri().path());
-    let found = generation.routes.find(host, request.method(), &path);
-    !matches!(found, RouteMatch::Nothing | RouteMatch::Misdirected)
-}
-
 fn no_content() -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
@@ -124,7 +118,7 @@ pub struct DataListener {
     /// The room for bytes that functions get as lists, in KiB.
     list_room: Arc<Semaphore>,
     /// The folder for what large uploads have sent.
-    uploads: PathBuf,
+    uploads: UploadFolder,
 }
 
 /// The maximum size of all lists of bytes that requests give to running calls, in KiB. As values of Wasmtime they take 32 times as much
@@ -137,7 +131,7 @@ impl DataListener {
     pub fn new(runtime: Arc<Runtime>, limits: HttpLimits, uploads: PathBuf) -> Arc<Self> {
         let in_flight = Arc::new(Semaphore::new(limits.in_flight as usize));
         let list_room = Arc::new(Semaphore::new(LIST_ROOM as usize));
-        Arc::new(Self { runtime, limits, in_flight, list_room, uploads })
+        Arc::new(Self { runtime, limits, in_flight, list_room, uploads: UploadFolder::new(uploads) })
     }
 
     /// Waits for room for `bytes` of lists, until `deadline`. A list larger than all room waits for all of it.
@@ -168,43 +162,36 @@ impl DataListener {
         let door = generation.routes.door();
         let host = context.origin.host();
         let checked = head::check_for(&request, |path| is_mounted(&generation, &request, host, path));
-        let cross_origin = door
-            .has_cors()
-            .then(|| CrossOrigin::of(door, host, &request, &head::normalize_path(request.uri().path())))
-            .flatten();
+        let mut rules =
+            if door.has_cors() { CrossOrigin::of(&generation.routes, host, &request).map(Box::new) } else { None };
         let accepts = (door.config.compression && request.headers().contains_key(header::ACCEPT_ENCODING))
             .then(|| request.headers().clone());
-        let is_preflight = cross_origin.as_ref().is_some_and(CrossOrigin::is_preflight);
-        let answered = match checked {
-            // A preflight costs no module anything. What answers the path doesn't matter, only that something does.
-            Ok(()) if is_preflight && is_routed(&generation, &request, host) => Ok(no_content().into()),
-            Ok(()) => {
+        let preflight = rules.take_if(|rules| checked.is_ok() && rules.is_preflight());
+        let answered = match (checked, preflight) {
+            (Ok(()), Some(preflight)) => Ok(Box::pin(preflight.answer()).await.into()),
+            (Ok(()), None) => {
                 let answer = self.answer(request, &context.origin, &generation, on, &mut found);
                 panics::catch_panic(answer).await.unwrap_or_else(|panic| {
                     context.origin.record_panic(&panic, &generation);
                     Err(HostProblem::HostFailed.into())
                 })
             }
-            Err(failure) => Err(failure),
+            (Err(failure), _) => Err(failure),
         };
         let answer = answered.unwrap_or_else(|failure| door::problem(door, failure, &context.origin.id).into());
         let Answer { mut response, is_stream } = answer;
-        match cross_origin {
-            Some(rules) if is_preflight && response.status() == StatusCode::NO_CONTENT => {
-                response = rules.answer().await;
-            }
-            Some(rules) => response = rules.apply(response).await,
-            None => {}
-        }
-        door::add_headers(door, &mut response);
         // Of a stream, only its buffers are in memory.
         let length = if is_stream { 0 } else { response.body().size_hint().lower() };
         let held = (length > 0).then(|| connection.hold(length).ok());
-        if let Some(headers) = accepts.filter(|_| !is_stream) {
-            response = compression::compress(&headers, response).await;
-        }
         if let Some(None) = held {
             response = door::problem(door, HostProblem::Overloaded.into(), &context.origin.id);
+        }
+        if let Some(rules) = rules {
+            response = Box::pin(rules.apply(response)).await;
+        }
+        door::add_headers(door, &mut response);
+        if let Some(headers) = accepts.filter(|_| !is_stream) {
+            response = Box::pin(compression::compress(&headers, response)).await;
         }
         CountedResponse { response: context.finish(response, &generation, found), held: held.flatten() }
     }
@@ -308,9 +295,14 @@ impl DataListener {
         let deadline = origin.arrival + generation.time(target);
         let is_upload = route.body.is_upload();
         let limit = if is_upload { generation.upload_limit(target) } else { generation.body_limit(target) };
-        let body = parameters::read_body(route, &head.headers, body, limit, deadline, &self.uploads);
-        // A client that sends its body slowly must not keep a retired generation alive.
-        let body = generation.run_until_cut_off(body).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()));
+        let body = if body.is_end_stream() {
+            Ok(ReadBody::absent(route))
+        } else {
+            // Boxed, so that requests without a body don't carry the state of reading one.
+            let read = Box::pin(parameters::read_body(route, &head.headers, body, limit, deadline, &self.uploads));
+            // A client that sends its body slowly must not keep a retired generation alive.
+            generation.run_until_cut_off(read).await.unwrap_or_else(|| Err(HostProblem::BodyTooSlow.into()))
+        };
         if body.as_ref().is_err_and(|failure| failure.status() == StatusCode::PAYLOAD_TOO_LARGE) {
             generation.report_large_body(target, limit, &origin.id, &origin.trace);
         }
@@ -345,5 +337,23 @@ impl DataListener {
         };
         let response = generation.offload(target, || result.map_err(Failure::from).and_then(write));
         response.map(Answer::from).map_err(|failure| answer::storage_full_if_server_error(failure, &notes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The maximum size of the future of a request, in bytes. It is moved when a request begins, so its size costs every request time. What
+    /// few requests need is boxed.
+    const MAX_FUTURE: usize = 3_500;
+
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        fn size<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
+            size_of::<F>()
+        }
+        let size = size(DataListener::handle);
+        assert!(size <= MAX_FUTURE, "it has {size} bytes");
     }
 }

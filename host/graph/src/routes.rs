@@ -138,12 +138,16 @@ impl RouteTable {
         let mut hosts = HostTables::default();
         for ((host, template), path) in paths {
             let place = path.methods.iter().find_map(|(_, place)| *place);
-            if let Err(error) = hosts.entry(host.as_ref()).paths.insert(template, path) {
+            let table = hosts.entry(host.as_ref());
+            table.is_used |= place.is_some();
+            if let Err(error) = table.paths.insert(template, path) {
                 problems.extend(place.map(|place| bind::conflict(&routes[place], &error)));
             }
         }
         for (index, mount) in mounts.iter().enumerate() {
-            hosts.entry(mount.host.as_ref()).mounts.add(mount.path.clone(), index);
+            let table = hosts.entry(mount.host.as_ref());
+            table.is_used = true;
+            table.mounts.add(mount.path.clone(), index);
         }
         let door = Door::new(config);
         (RouteTable { routes, mounts, hosts, middlewares, door, ..RouteTable::default() }, problems)
@@ -224,7 +228,7 @@ impl RouteTable {
                 if let Some(found) = self.find_in(table, method, path, &mut others) {
                     return found;
                 }
-                is_known = true;
+                is_known |= table.is_used;
             }
         }
         match (others.is_empty(), is_known) {

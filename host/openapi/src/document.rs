@@ -48,6 +48,7 @@ impl OpenApi {
                 version: String::new(),
                 description: Some(DESCRIPTION.to_owned()),
             },
+            servers: Vec::new(),
             tags: Vec::new(),
             paths: BTreeMap::new(),
             mounts: routes.mounts().iter().map(mount).collect(),

@@ -16,6 +16,8 @@ pub use schema::{Additional, Kind, Kinds, Schema};
 pub const VERSION: &str = "3.1.0";
 /// The media type of JSON.
 pub const JSON: &str = "application/json";
+/// The media type of JSON Merge Patch (RFC 7396).
+pub const MERGE_PATCH: &str = "application/merge-patch+json";
 /// The media type of problem details (RFC 9457).
 pub const PROBLEM: &str = "application/problem+json";
 
@@ -26,6 +28,9 @@ pub struct OpenApi {
     pub openapi: String,
     /// What the document describes.
     pub info: Info,
+    /// The addresses that requests are sent to. Empty if clients know them otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Server>,
     /// The modules whose functions answer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,
@@ -152,7 +157,7 @@ pub struct Operation {
 /// A host that requests are for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Server {
-    /// The address, without a scheme, because a proxy in front may have TLS.
+    /// The address. It has no scheme where a proxy in front may have TLS.
     pub url: String,
     /// The parts of the address that clients choose.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -284,6 +289,15 @@ impl Response {
 }
 
 impl OpenApi {
+    /// Lets requests be sent to `address`, which has a scheme. Those of operations for certain hosts are sent to these, with the same
+    /// scheme.
+    pub fn set_server(&mut self, address: &str) {
+        let scheme = address.split("//").next().unwrap_or_default();
+        self.servers = vec![Server { url: address.to_owned(), variables: BTreeMap::new() }];
+        let operations = self.paths.values_mut().flat_map(PathItem::operations_mut);
+        operations.flat_map(|operation| &mut operation.servers).for_each(|server| server.url.insert_str(0, scheme));
+    }
+
     /// Calls `change` for each schema of the document and all schemas within it.
     pub fn for_each_schema(&mut self, change: &mut dyn FnMut(&mut Schema)) {
         for operation in self.paths.values_mut().flat_map(PathItem::operations_mut) {

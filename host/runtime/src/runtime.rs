@@ -5,6 +5,7 @@
 
 mod admission;
 pub mod compartment;
+mod cut_off;
 mod detached;
 mod drain;
 mod handler;
@@ -14,10 +15,8 @@ mod warm;
 mod in_flight;
 
 use std::collections::{BTreeSet, HashMap};
-use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use ::http::StatusCode;
@@ -40,6 +39,7 @@ use watertight_telemetry::{RouteMetrics, Telemetry, Trace};
 
 pub use admission::{AdmissionTable, CallStats};
 pub use compartment::{Compartment, InstanceStats, Lease};
+pub use cut_off::UntilCutOff;
 pub use detached::{Detached, detached};
 pub use handler::{HandlerError, HandlerPlace, HandlerRequest, ResponseBody};
 pub use in_flight::InFlight;
@@ -254,24 +254,8 @@ impl Generation {
     }
 
     /// Runs `work` for a request on this generation. Returns `None` if the generation is cut off first.
-    pub async fn run_until_cut_off<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        let (mut work, mut end) = (pin!(work), pin!(None));
-        let next = |context: &mut Context<'_>| {
-            // Checked before the work is polled: nothing may be done on a generation that has been cut off.
-            if self.has_ended.load(Ordering::Acquire) {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(done) = work.as_mut().poll(context) {
-                return Poll::Ready(Some(done));
-            }
-            // Listen to the end only if the work has to wait.
-            if end.is_none() {
-                end.set(Some(self.cut_off.cancelled()));
-            }
-            let end = end.as_mut().as_pin_mut().expect("it was just set");
-            end.poll(context).map(|()| None)
-        };
-        std::future::poll_fn(next).await
+    pub fn run_until_cut_off<T, F: Future<Output = T>>(&self, work: F) -> UntilCutOff<'_, F> {
+        UntilCutOff::new(work, &self.has_ended, &self.cut_off)
     }
 
     /// Makes this generation's limits those on how many calls of a module run and wait. All generations count these calls together.

@@ -65,18 +65,25 @@ fn requests_become_parameters() {
 }
 
 #[test]
+fn forms_in_parts_are_read_or_refused() {
+    every_case("forms", "");
+}
+
+#[test]
 fn results_become_answers() {
     every_case("answers", "");
 }
 
 #[test]
 fn browsers_learn_what_pages_may_do() {
-    every_case("cors", "[http]\nsecurity_headers = { X-Frame-Options = \"SAMEORIGIN\", referrer-policy = false }");
+    let headers = "security_headers = { X-Frame-Options = \"SAMEORIGIN\", referrer-policy = false }";
+    every_case("cors", &format!("[http]\nheld = \"1MiB\"\n{headers}"));
 }
 
-/// Runs the table of `name`: `NAME.toml` with the routes `NAME-routes.toml`.
+/// Runs the table of `name`: `NAME.toml` with the routes `NAME-routes.toml`. Forms have the routes of requests.
 fn every_case(name: &str, settings: &str) {
-    every_case_of(name, &app(&format!("{name}-routes.toml"), settings).launch().start());
+    let routes = if name == "forms" { "requests" } else { name };
+    every_case_of(name, &app(&format!("{routes}-routes.toml"), settings).launch().start());
 }
 
 /// Runs the table `NAME.toml` on a host.

@@ -1,8 +1,12 @@
 //! What modules know of requests: by the capability `context`, in one compartment and across two, and by what trusted proxies say.
 
+use std::time::Duration;
+
+use futures::future::join_all;
 use serde_json::{Value, json};
 use watertight_testkit::admin::{Operator, published};
 use watertight_testkit::app::{App, guest};
+use watertight_testkit::client::{client, send};
 use watertight_testkit::host::Host;
 use watertight_testkit::wire;
 
@@ -81,10 +85,31 @@ async fn the_ids_and_the_time_are_those_of_the_request() {
 fn mounted() -> (String, String) {
     let (serves, probe) = (guest("serves"), guest("probe"));
     let modules = format!(
-        "[modules.serves]\ncomponent = {serves:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
+        "[modules.serves]\ncomponent = {serves:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n"
     );
     (modules, "[[mount]]\npath = \"/web\"\nmodule = \"serves\"\n".to_owned())
+}
+
+/// A handler knows the request that it serves, on instances that have served others and while its answer is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn handlers_know_their_request() {
+    let (modules, mount) = mounted();
+    let host = start(&modules, &mount);
+    let ask = (0..30).map(async |number: usize| {
+        // Three at a time, each of which the instances of the last three may serve.
+        tokio::time::sleep(Duration::from_millis(10 * number as u64)).await;
+        let (id, trace) = (format!("request-{number}"), format!("{:032x}", number + 1));
+        let request = client()
+            .get(host.url("/web/context?wait=30"))
+            .header("host", format!("h{number}.example:80"))
+            .header("x-request-id", &id)
+            .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+            .header("accept-language", format!("de-{number}"));
+        let known = format!("{id} {trace} h{number}.example de-{number} true");
+        assert_eq!(send(request).await.expect(200).text, format!("{known}\n{known}"));
+    });
+    join_all(ask).await;
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn hosts() -> App {
     let (serves, probe, passes) = (guest("serves"), guest("probe"), guest("passes"));
     let modules = format!(
         "[http]\ntrusted_proxies = [\"127.0.0.1\"]\n\
-         [modules.serves]\ncomponent = {serves:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
+         [modules.serves]\ncomponent = {serves:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\
          [modules.passes]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n"
     );
@@ -32,6 +32,17 @@ async fn a_host_has_tables_of_its_own_and_those_of_all() {
 #[test]
 fn a_request_for_no_host_of_the_application_is_told_so() {
     every_case_of("misdirected", &app("misdirected-routes.toml", "").launch().start());
+}
+
+/// The document is for every host. It makes no other path one of a host that nothing is for.
+#[test]
+fn the_document_is_no_answer_for_a_host() {
+    let host = app("misdirected-routes.toml", "[http]\nopenapi = true\n").launch().start();
+    every_case_of("misdirected", &host);
+    let ask = |method: &str| {
+        wire::once(host.listen(), &wire::request(method, "/openapi.json", &[("host", "unknown.example")], b"")).unwrap()
+    };
+    assert_eq!(["GET", "POST", "OPTIONS"].map(|method| ask(method).status), [200, 405, 204]);
 }
 
 /// Hosts belong to the generation, like all that route files say.

@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
 mod answers;
+mod bindings;
 mod cases;
 mod compression;
 mod context;
+mod floods;
 mod hosts;
 mod refusals;
+mod templates;
 mod uploads;
 
 use std::path::PathBuf;

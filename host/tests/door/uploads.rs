@@ -10,27 +10,27 @@ use watertight_testkit::wire::{self, Answer, Connection};
 use crate::app;
 
 /// The limit of uploads in these tests.
-const LIMIT: usize = 2 << 20;
-const KIND: (&str, &str) = ("content-type", "multipart/form-data; boundary=X");
+pub(crate) const LIMIT: usize = 2 << 20;
+pub(crate) const KIND: (&str, &str) = ("content-type", "multipart/form-data; boundary=X");
 
-fn start() -> Host {
-    app("requests-routes.toml", &format!("[defaults.limits]\nupload = \"{LIMIT}B\"\nbody = \"4KiB\"\n"))
+pub(crate) fn start(settings: &str) -> Host {
+    app("requests-routes.toml", &format!("[defaults.limits]\nupload = \"{LIMIT}B\"\nbody = \"4KiB\"\n{settings}"))
         .launch()
         .start()
 }
 
-fn post(host: &Host, path: &str, kind: (&str, &str), body: &[u8]) -> Answer {
+pub(crate) fn post(host: &Host, path: &str, kind: (&str, &str), body: &[u8]) -> Answer {
     wire::once(host.listen(), &wire::request("POST", path, &[kind], body)).unwrap()
 }
 
 /// Returns a part of a form.
-fn part(name: &str, file: Option<&str>, content: &str) -> String {
+pub(crate) fn part(name: &str, file: Option<&str>, content: &str) -> String {
     let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
     format!("--X\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n{content}\r\n")
 }
 
 /// Returns a form with a title and a cover of so many bytes.
-fn form(length: usize) -> String {
+pub(crate) fn form(length: usize) -> String {
     part("title", None, "t") + &part("cover", Some("c"), &"c".repeat(length)) + "--X--\r\n"
 }
 
@@ -58,7 +58,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn uploads_up_to_their_limit_arrive_whole() {
-    let host = start();
+    let host = start("");
     // Below and above what is kept in memory.
     for length in [0, 1, 100 << 10, 300 << 10, LIMIT - 500] {
         let answer = post(&host, "/upload", KIND, form(length).as_bytes()).expect(200);
@@ -75,7 +75,7 @@ fn uploads_up_to_their_limit_arrive_whole() {
 
 #[test]
 fn hostile_forms_are_answered_and_leave_nothing() {
-    let host = start();
+    let host = start("");
     let before = names(host.state());
     let many = (0..10_000).fold(String::new(), |mut all, _| {
         let _ = write!(all, "{}", part("more", None, ""));
@@ -121,7 +121,7 @@ fn hostile_forms_are_answered_and_leave_nothing() {
 /// A client that sends slowly holds little memory, and the place of nobody.
 #[test]
 fn slow_uploads_hold_nobody_up() {
-    let host = start();
+    let host = start("");
     let whole = form(1 << 20);
     let slow: Vec<Connection> = (0..20)
         .map(|_| {

@@ -56,10 +56,10 @@ pub(crate) fn app(settings: &str) -> App {
     let (behind, aid) = (handler_p3(), guest("probe"));
     let mut manifest = format!(
         "[app]\nname = \"hostile\"\nroutes = [\"routes/*.toml\"]\n{}\
-         [modules.two]\ncomponent = {serves:?}\ncalls = [\"aid\"]\nuses = [\"sql\", \"clocks\"]\n\
-         [modules.fresh]\ncomponent = {serves:?}\ncalls = [\"aid\"]\nuses = [\"sql\", \"clocks\"]\n\
-         [modules.three]\ncomponent = {shares:?}\nuses = [\"sql\", \"http\", \"clocks\"]\n\
-         [modules.shared]\ncomponent = {shares:?}\nuses = [\"sql\", \"http\", \"clocks\"]\n\
+         [modules.two]\ncomponent = {serves:?}\ncalls = [\"aid\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
+         [modules.fresh]\ncomponent = {serves:?}\ncalls = [\"aid\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
+         [modules.three]\ncomponent = {shares:?}\nuses = [\"sql\", \"http\", \"clocks\", \"context\"]\n\
+         [modules.shared]\ncomponent = {shares:?}\nuses = [\"sql\", \"http\", \"clocks\", \"context\"]\n\
          [modules.guard]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n\
          [modules.behind]\ncomponent = {behind:?}\nuses = [\"clocks\"]\n\
          [modules.aid]\ncomponent = {aid:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\

@@ -57,7 +57,7 @@ fn app(settings: &str) -> App {
     let (serves, probe) = (guest("serves"), guest("probe"));
     App::new(&format!(
         "[app]\nname = \"mounts\"\nroutes = [\"routes/*.toml\"]\n\
-         [modules.web]\ncomponent = {serves:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
+         [modules.web]\ncomponent = {serves:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n{settings}\n"
     ))
     .routes(ROUTES)

@@ -15,6 +15,9 @@ use crate::client::{ask, flowing, get, piece, read, start, whole};
 use crate::{VERSIONS, metric, until, until_idle};
 
 const ROUTES: &str = r#"
+[[cors]]
+origins = ["https://shop.example.com"]
+
 [[middleware]]
 path = "/"
 module = "first"
@@ -62,7 +65,7 @@ fn app(settings: &str) -> App {
          [modules.first]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n\
          [modules.second]\ncomponent = {passes:?}\nuses = [\"clocks\", \"config\"]\n\
          [modules.three]\ncomponent = {three:?}\nuses = [\"clocks\"]\n\
-         [modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
+         [modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n{settings}\n"
     ))
     .routes(ROUTES)
@@ -97,7 +100,7 @@ async fn every_case(settings: &str) {
     assert!(wrong.is_empty(), "{}\n{}", host.log(), wrong.join("\n"));
     // What a middleware answered by itself counts for the route that the client asked for.
     let denied = "watertight_http_requests_total{method=\"*\",route=\"/web/*\",status=\"401\"}";
-    assert_eq!(metric(&host, denied).await, 2);
+    assert_eq!(metric(&host, denied).await, 4);
     until_idle(&host, 1).await;
 }
 

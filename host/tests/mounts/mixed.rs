@@ -66,9 +66,13 @@ const REQUESTS: [(&str, &str); 6] = [
 /// Returns the application in its state after so many changes: all modules are new builds, and all middlewares have a new stamp.
 fn app(change: usize) -> App {
     let mut app = String::from("[app]\nname = \"mixed\"\nroutes = [\"routes/*.toml\"]\n");
-    for (module, uses) in
-        [("first", ""), ("second", ""), ("web", "\"sql\""), ("probe", "\"sql\", \"logging\""), ("three", "")]
-    {
+    for (module, uses) in [
+        ("first", ""),
+        ("second", ""),
+        ("web", "\"sql\", \"context\""),
+        ("probe", "\"sql\", \"logging\""),
+        ("three", ""),
+    ] {
         let calls = if module == "web" { "calls = [\"probe\"]\n" } else { "" };
         let uses = if matches!(module, "first" | "second") {
             let mounted = if module == "second" { ", mounted = \"yes\"" } else { "" };

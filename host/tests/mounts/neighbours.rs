@@ -39,7 +39,7 @@ pub(crate) fn manifest() -> String {
     let (probe, serves, three) = (guest("probe"), guest("serves"), handler_p3());
     let mut text = format!(
         "[modules.quiet-route]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\
-         [modules.quiet-two]\ncomponent = {serves:?}\ncalls = [\"quiet-route\"]\nuses = [\"sql\", \"clocks\"]\n\
+         [modules.quiet-two]\ncomponent = {serves:?}\ncalls = [\"quiet-route\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
          [modules.quiet-three]\ncomponent = {three:?}\nuses = [\"clocks\"]\n"
     );
     for module in ["quiet-route", "quiet-two", "quiet-three"] {

@@ -27,7 +27,7 @@ fn app(concurrent: u32, settings: &str) -> App {
     let shares = shares();
     App::new(&format!(
         "[app]\nname = \"mounts\"\nroutes = [\"routes/*.toml\"]\n\
-         [modules.shares]\ncomponent = {shares:?}\nuses = [\"sql\", \"http\", \"clocks\"]\n\
+         [modules.shares]\ncomponent = {shares:?}\nuses = [\"sql\", \"http\", \"clocks\", \"context\"]\n\
          [compartments.shared]\nmodules = [\"shares\"]\n\
          [compartments.shared.instances]\nconcurrent = {concurrent}\n{settings}\n"
     ))
@@ -337,5 +337,25 @@ async fn a_wait_for_the_writer_of_another_instance_ends() {
         assert_eq!(writer.expect(200).text, "Ok(())");
     }
     assert_eq!(made(&host).await, 2);
+    until_unused(&host).await;
+}
+
+/// What a guest knows of requests is of the one that it serves, also while twenty share its instance and their answers have begun.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_knows_the_request_that_it_serves() {
+    let host = app(20, "").launch().start();
+    let ask = (0..20).map(async |number| {
+        let (version, id, trace) = (VERSIONS[number % 2], format!("request-{number}"), format!("{:032x}", number + 1));
+        let request = crate::client::start(version, "GET", "/s/context/20")
+            .header("x-request-id", &id)
+            .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+            .header("accept-language", format!("de-{number}"));
+        let request = request.body(Default::default()).unwrap();
+        let answer = read(crate::client::ask(host.listen(), version, request).await).await.expect(200);
+        let known = format!("{id} {trace} test de-{number} true");
+        assert_eq!(answer.text, [&*known; 3].join("\n"));
+    });
+    join_all(ask).await;
+    assert_eq!(made(&host).await, 1);
     until_unused(&host).await;
 }

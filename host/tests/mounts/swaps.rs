@@ -83,9 +83,9 @@ fn chain(settings: &str) -> App {
     }
     App::new(&format!(
         "[app]\nname = \"mounts\"\nroutes = [\"routes/*.toml\"]\n[http]\ndrain = \"500ms\"\n\
-         {modules}[modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\"]\n\
+         {modules}[modules.web]\ncomponent = {web:?}\ncalls = [\"probe\"]\nuses = [\"sql\", \"clocks\", \"context\"]\n\
          [modules.probe]\ncomponent = {probe:?}\nuses = [\"sql\", \"logging\", \"clocks\"]\n\
-         [modules.shares]\ncomponent = {shares:?}\nuses = [\"sql\", \"http\", \"clocks\"]\n\
+         [modules.shares]\ncomponent = {shares:?}\nuses = [\"sql\", \"http\", \"clocks\", \"context\"]\n\
          [defaults.limits]\ncalls = 2000\nstream.idle = \"10m\"\n{settings}\n"
     ))
     .routes(&format!(

@@ -1,16 +1,13 @@
 //! What documents say, and whether a validator of another project accepts them.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use serde_json::{Value, json};
 use watertight_openapi::format::OpenApi;
 use watertight_testkit::app::{App, guest};
 use watertight_testkit::command::run;
 use watertight_testkit::host;
-use watertight_testkit::paths::{repository, target};
+use watertight_testkit::paths::repository;
 
-use crate::{document, folder};
+use crate::{document, folder, with_python_package};
 
 /// Returns the applications of the door's tests, by the names of their route files.
 pub(crate) fn door(routes: &str, settings: &str) -> App {
@@ -27,24 +24,13 @@ pub(crate) fn printed(app: &std::path::Path) -> String {
     run(host::binary().arg("openapi").arg(app)).expect(0).out
 }
 
-/// Returns a command that runs Python with `openapi-spec-validator`: that of `make tools-test`, or else the system's.
-fn python() -> Command {
-    let folders = std::fs::read_dir(target().join("toolchains")).into_iter().flatten().flatten();
-    let is_validator = |path: &PathBuf| path.to_string_lossy().contains("/openapi-spec-validator-");
-    let found = folders.map(|entry| entry.path()).filter(is_validator).max();
-    let mut python = Command::new("python3");
-    found.into_iter().for_each(|folder| {
-        python.env("PYTHONPATH", folder);
-    });
-    python
-}
-
 /// Returns what the validator says of a document.
 fn validate(text: &str) -> Result<(), String> {
     let file = host::folder();
     let path = file.path().join("openapi.json");
     std::fs::write(&path, text).unwrap();
-    let said = run(python().args(["-m", "openapi_spec_validator", "--schema", "3.1"]).arg(&path));
+    let mut python = with_python_package("openapi-spec-validator");
+    let said = run(python.args(["-m", "openapi_spec_validator", "--schema", "3.1"]).arg(&path));
     assert!(!said.err.contains("No module named"), "run `make tools-test`: {}", said.err);
     if said.code == 0 { Ok(()) } else { Err(said.out + &said.err) }
 }
@@ -106,6 +92,9 @@ fn the_document_of_the_shop_says_what_its_contracts_say() {
     let invoice =
         json!({ "description": "The customer pays later, by invoice.", "type": "string", "const": "invoice" });
     assert_eq!(schemas["payment-method"]["oneOf"][2], invoice);
+    // Generated clients tell errors of the application from those of the host by `case`.
+    assert_eq!(schemas["Problem"]["properties"].get("case"), None);
+    assert_eq!(schemas["orders.error.invalid"]["allOf"][1]["required"], json!(["case", "payload"]));
     let unavailable = &place["responses"]["503"]["content"]["application/problem+json"]["schema"]["anyOf"];
     assert_eq!(unavailable[1], json!({ "$ref": "#/components/schemas/Problem" }));
 }
@@ -134,6 +123,9 @@ fn each_part_of_a_request_is_described() {
     assert_eq!(media("/picture", "put"), ["application/pdf", "image/*"]);
     assert_eq!(media("/raw", "post"), ["*/*"]);
     assert_eq!(media("/text", "post"), ["text/plain"]);
+    assert_eq!(media("/patch", "patch"), ["application/json", "application/merge-patch+json"]);
+    assert_eq!(media("/patch/{id}", "patch"), ["application/json", "application/merge-patch+json"]);
+    assert_eq!(media("/patch", "put"), ["application/json"]);
     let schemas = &door["components"]["schemas"];
     assert_eq!(schemas["book.request.camel"]["required"], json!(["title", "tag", "size", "isNew", "bigId"]), "{text}");
     assert_eq!(schemas["book.request"]["required"], json!(["title", "tag", "size", "is_new", "big_id"]));

@@ -1,13 +1,17 @@
-//! Tests of the OpenAPI document: what it says, that a validator accepts it, what edits mean to clients, and the commands and listeners
-//! that show it.
+//! Tests of the OpenAPI document: what it says, that a validator accepts it, what edits mean to clients, the commands and listeners that
+//! show it, and the page that tries it. And a tester of another project tries the running shop by it.
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test fails by panicking")]
 
+mod client;
 mod documents;
 mod edits;
+mod page;
 mod served;
+mod tried;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use watertight_component::artifact::Artifact;
@@ -15,7 +19,7 @@ use watertight_control::application::{Artifacts, check_with};
 use watertight_model::config::{self, AppFiles, Overrides};
 use watertight_openapi::format::OpenApi;
 use watertight_testkit::components;
-use watertight_testkit::paths::repository;
+use watertight_testkit::paths::{repository, target};
 
 /// Returns the document of an application with one module, `stock`, whose component is made of WIT. `settings` is appended to its manifest.
 fn document(wit: &str, routes: &str, settings: &str) -> OpenApi {
@@ -36,4 +40,17 @@ fn document(wit: &str, routes: &str, settings: &str) -> OpenApi {
 
 fn folder() -> PathBuf {
     repository().join("host/tests/openapi")
+}
+
+/// Returns a command that runs Python with a package: that of `make tools-test`, or else the system's.
+fn with_python_package(name: &str) -> Command {
+    let folders = std::fs::read_dir(target().join("toolchains")).into_iter().flatten().flatten();
+    let start = format!("{name}-");
+    let is_wanted = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&start));
+    let found = folders.map(|entry| entry.path()).filter(is_wanted).max();
+    let mut python = Command::new("python3");
+    found.into_iter().for_each(|folder| {
+        python.env("PYTHONPATH", folder);
+    });
+    python
 }

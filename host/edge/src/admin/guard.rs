@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
-use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Body as _;
@@ -22,6 +22,9 @@ use crate::http::panics::{PanicMessage, catch_panic};
 use crate::http::{REQUEST_ID, drop_body, head, request_id};
 use watertight_disk::failpoint::panic_point;
 use watertight_telemetry::logged_path;
+
+/// The header in which browsers say whose page sends a request (Fetch Metadata).
+static FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The id of a request. The middleware adds it to the request's extensions, where handlers find it.
 #[derive(Debug, Clone)]
@@ -90,8 +93,17 @@ fn panicked(admin: &AdminApi, panic: &PanicMessage, method: &Method, uri: &Uri, 
     tracing::error!(target: "request", method, path, request, %panic, "the host failed to answer a request to the admin listener");
 }
 
+/// The mark of a response that is that of a try. It reaches the client as the data listener gave it, errors included.
+#[derive(Debug, Clone)]
+pub(super) struct TryAnswer;
+
 /// Adds the request's id to a response. Turns an error into problem details.
 pub(super) fn finish(mut response: Response, id: &str) -> Response {
+    let request_id = HeaderValue::from_str(id).expect("request ids are printable ASCII");
+    if response.extensions_mut().remove::<TryAnswer>().is_some() {
+        response.headers_mut().insert(&REQUEST_ID, request_id);
+        return response;
+    }
     let kept = response.headers_mut().remove(ALLOW);
     let mut response = match response.extensions_mut().remove::<Failure>() {
         Some(failure) => failure.into_response_for(id),
@@ -104,7 +116,7 @@ pub(super) fn finish(mut response: Response, id: &str) -> Response {
     };
     let headers: &mut HeaderMap = response.headers_mut();
     headers.extend(kept.map(|methods| (ALLOW, methods)));
-    headers.insert(&REQUEST_ID, HeaderValue::from_str(id).expect("request ids are printable ASCII"));
+    headers.insert(&REQUEST_ID, request_id);
     response
 }
 
@@ -123,4 +135,26 @@ pub(super) async fn refuse_query(request: Request, next: Next) -> Response {
             Failure::from(HostProblem::Invalid(vec![fault])).into_response()
         }
     }
+}
+
+/// Refuses a request that a page of another origin sends. Such a page can't know the token; this holds even if it did.
+pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
+    if is_foreign(&request) {
+        let detail = "a page of another origin sends this request; open the page `/openapi` of this listener";
+        return Failure::new(StatusCode::FORBIDDEN, "foreign-origin", detail).into_response();
+    }
+    next.run(request).await
+}
+
+/// Whether a request comes from a page of another origin, as far as its headers say it. Browsers send `Sec-Fetch-Site` only to addresses
+/// that they trust, such as those with TLS and those of the own machine.
+fn is_foreign(request: &Request) -> bool {
+    if let Some(site) = request.headers().get(&FETCH_SITE) {
+        return site != "same-origin" && site != "none";
+    }
+    let Some(origin) = request.headers().get(ORIGIN) else { return false };
+    let own = request.uri().authority().map(|own| own.as_str().as_bytes());
+    let own = own.or_else(|| request.headers().get(HOST).map(HeaderValue::as_bytes));
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, rest)| rest.as_bytes());
+    !own.zip(authority).is_some_and(|(own, authority)| own.eq_ignore_ascii_case(authority))
 }

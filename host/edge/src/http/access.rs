@@ -63,6 +63,6 @@ pub(super) fn static_method_name(method: &Method) -> &'static str {
 /// Returns the name of a method for log lines and spans. An unknown method becomes `_OTHER`, so that clients cannot create arbitrary
 /// names.
 pub fn method_name(method: &Method) -> &str {
-    let is_known = head::is_implemented(method) || *method == Method::CONNECT || *method == Method::TRACE;
+    let is_known = head::is_known(method) || *method == Method::CONNECT;
     if is_known { method.as_str() } else { OTHER }
 }

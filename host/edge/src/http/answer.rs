@@ -76,7 +76,7 @@ pub enum HostProblem {
     },
     /// The request body is compressed.
     UnsupportedContentCoding,
-    /// The method is one that no route can use.
+    /// The method is one that the host does not know, and no route can use.
     UnknownMethod,
     /// The request uses a transfer coding other than `chunked`.
     UnknownTransferCoding,

@@ -14,7 +14,8 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer};
 
 use super::details::Failure;
-use watertight_graph::routes::Door;
+use super::head;
+use watertight_graph::routes::{Door, RouteMatch, RouteTable};
 use watertight_model::config::{CorsOrigins, CorsRules};
 
 /// The headers of a request that decide what a page of another origin may do.
@@ -24,12 +25,14 @@ const DECISIVE: [HeaderName; 3] = [ORIGIN, ACCESS_CONTROL_REQUEST_METHOD, ACCESS
 pub(super) struct CrossOrigin {
     rules: CorsLayer,
     head: Request<()>,
+    is_preflight: bool,
 }
 
 impl CrossOrigin {
-    /// Returns the rules for a request for `host`, whose normalized path is `path`. `None` if no rules cover it.
-    pub(super) fn of<B>(door: &Door, host: Option<&str>, request: &Request<B>, path: &str) -> Option<Self> {
-        let rules = layer(door.cors(host, path)?);
+    /// Returns the rules for a request for `host`. `None` if no rules cover it.
+    pub(super) fn of<B>(routes: &RouteTable, host: Option<&str>, request: &Request<B>) -> Option<Self> {
+        let path = head::normalize_path(request.uri().path());
+        let rules = layer(routes.door().cors(host, &path)?);
         let mut head = Request::new(());
         request.method().clone_into(head.method_mut());
         for name in DECISIVE {
@@ -37,15 +40,20 @@ impl CrossOrigin {
                 head.headers_mut().insert(name, value.clone());
             }
         }
-        Some(Self { rules, head })
+        let asks = *head.method() == Method::OPTIONS
+            && head.headers().contains_key(ORIGIN)
+            && head.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        // What answers the path doesn't matter, only that something does.
+        let is_routed =
+            || !matches!(routes.find(host, head.method(), &path), RouteMatch::Nothing | RouteMatch::Misdirected);
+        let is_preflight = asks && is_routed();
+        Some(Self { rules, head, is_preflight })
     }
 
-    /// Whether a browser asks in advance whether a page may send a request.
+    /// Whether a browser asks in advance whether a page may send a request to a path that something answers. Such a question costs no module
+    /// anything.
     pub(super) fn is_preflight(&self) -> bool {
-        let headers = self.head.headers();
-        self.head.method() == Method::OPTIONS
-            && headers.contains_key(ORIGIN)
-            && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
+        self.is_preflight
     }
 
     /// Returns the answer to a preflight.

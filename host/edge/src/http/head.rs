@@ -11,26 +11,30 @@ use super::answer::HostProblem;
 use super::details::{Failure, RequestFault};
 use watertight_model::config::is_path_character;
 
-/// The methods that a route can have. Every other method is answered 501 (RFC 9110, section 9.1), including CONNECT and TRACE, unless a mount
+/// The methods that a route can have. A method that is neither here nor in [`KNOWN`] is answered 501 (RFC 9110, section 9.1), unless a mount
 /// takes it.
 const IMPLEMENTED: [Method; 7] =
     [Method::GET, Method::POST, Method::HEAD, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];
 
-/// Returns whether the listeners implement a method.
-pub fn is_implemented(method: &Method) -> bool {
-    IMPLEMENTED.contains(method)
+/// Further methods that the listeners know: no route can have them, so a path is answered 405 with its methods. TRACE would show a client
+/// what proxies added to its request.
+const KNOWN: [&str; 2] = ["TRACE", "QUERY"];
+
+/// Returns whether the listeners know a method: they tell for each path whether it takes the method.
+pub fn is_known(method: &Method) -> bool {
+    IMPLEMENTED.contains(method) || KNOWN.contains(&method.as_str())
 }
 
 /// Checks the method, the target, `Host` and the transfer codings of a request.
 ///
 /// # Errors
 ///
-/// 501 for a method or a transfer coding that is not implemented. 400, with every fault, for anything else.
+/// 501 for a method or a transfer coding that is not known. 400, with every fault, for anything else.
 pub fn check<B>(request: &Request<B>) -> Result<(), Failure> {
     check_for(request, |_| false)
 }
 
-/// Checks a request as [`check`] does. A method that is not implemented is no fault if `takes_method` says so for the normalized path. It
+/// Checks a request as [`check`] does. A method that is not known is no fault if `takes_method` says so for the normalized path. It
 /// is never asked about CONNECT, which would make the connection a tunnel.
 ///
 /// # Errors
@@ -39,7 +43,7 @@ pub fn check<B>(request: &Request<B>) -> Result<(), Failure> {
 pub(super) fn check_for<B>(request: &Request<B>, takes_method: impl FnOnce(&str) -> bool) -> Result<(), Failure> {
     let method = request.method();
     let is_taken = || *method != Method::CONNECT && takes_method(&normalize_path(request.uri().path()));
-    if !is_implemented(method) && !is_taken() {
+    if !is_known(method) && !is_taken() {
         return Err(HostProblem::UnknownMethod.into());
     }
     // An empty `Vec` does not allocate, so a correct request costs nothing here.
@@ -126,7 +130,7 @@ fn is_authority(text: &[u8]) -> bool {
 
 /// Returns the name of the host in an authority: in lower case, without a port and without a dot at its end. `None` if the text is no
 /// authority.
-pub(super) fn host_name(authority: &[u8]) -> Option<Box<str>> {
+pub(crate) fn host_name(authority: &[u8]) -> Option<Box<str>> {
     if !is_authority(authority) {
         return None;
     }
@@ -224,8 +228,11 @@ mod tests {
     fn every_method_of_a_route_is_implemented_and_no_other() {
         let names: std::collections::BTreeSet<&str> = IMPLEMENTED.iter().map(Method::as_str).collect();
         assert_eq!(names, config::Method::ALL.iter().map(|method| method.as_str()).collect());
-        for other in ["CONNECT", "TRACE", "BREW", "get", "Get", "PROPFIND"] {
-            assert!(!is_implemented(&Method::from_bytes(other.as_bytes()).expect("a token")), "{other}");
+        for known in KNOWN {
+            assert!(!names.contains(known), "{known}");
+        }
+        for other in ["CONNECT", "BREW", "get", "Get", "PROPFIND", "Trace", "query"] {
+            assert!(!is_known(&Method::from_bytes(other.as_bytes()).expect("a token")), "{other}");
         }
     }
 

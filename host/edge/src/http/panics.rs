@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, TryFutureExt as _};
 
 /// The message of a caught panic.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ impl PanicMessage {
 /// # Errors
 ///
 /// The message of the panic, if the work panicked.
-pub async fn catch_panic<T>(work: impl Future<Output = T>) -> Result<T, PanicMessage> {
-    AssertUnwindSafe(work).catch_unwind().await.map_err(|panic| PanicMessage::new(&*panic))
+// An async function would hold the work twice: as its argument, and while it waits for it.
+pub fn catch_panic<T>(work: impl Future<Output = T>) -> impl Future<Output = Result<T, PanicMessage>> {
+    AssertUnwindSafe(work).catch_unwind().map_err(|panic| PanicMessage::new(&*panic))
 }

@@ -19,6 +19,7 @@ use watertight_json::{Codec, UnknownFields};
 use watertight_model::config::{RequestPart, UnknownInput};
 
 pub(super) use body::{ReadBody, read_body};
+pub(super) use upload::UploadFolder;
 
 use body::Content;
 use fields::GivenFields;
@@ -122,9 +123,9 @@ fn body_values(route: &Route, body: &mut ReadBody, faults: &mut Vec<RequestFault
     let body = match &mut body.content {
         Content::Document(bytes) => &bytes[..],
         Content::Raw(spool) => return parts::bytes(spool, faults).into_iter().collect(),
-        Content::Parts(parts) => {
+        Content::Parts(parts, spool) => {
             let BoundBody::Form(form) = &route.body else { return Vec::new() };
-            return parts::values(form, parts, route.unknown_input, faults);
+            return parts::values(form, parts, spool, route.unknown_input, faults);
         }
     };
     let without_mark = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);

@@ -15,8 +15,8 @@ pub(super) struct PathTable {
     pub(super) paths: matchit::Router<Path>,
     /// The mounts.
     pub(super) mounts: MountTable,
-    /// Whether there is a route or a mount.
-    is_used: bool,
+    /// Whether there is a route or a mount. The document that describes the routes is none.
+    pub(super) is_used: bool,
 }
 
 /// The tables of all hosts.
@@ -38,12 +38,10 @@ struct NamedHosts {
 impl HostTables {
     /// Returns the table of a name, or the one that belongs to no host, to add something to it.
     pub(super) fn entry(&mut self, host: Option<&HostPattern>) -> &mut PathTable {
-        let table = match host {
+        match host {
             Some(host) => self.named.get_or_insert_default().entry(host),
             None => &mut self.common,
-        };
-        table.is_used = true;
-        table
+        }
     }
 
     /// Returns the table that belongs to no host, if that is all there is.
@@ -55,7 +53,7 @@ impl HostTables {
     /// of names with `*.`, the longest first, and that of all hosts.
     pub(super) fn of<'a>(&'a self, host: Option<&str>) -> impl Iterator<Item = &'a PathTable> {
         let own = self.named.as_deref().zip(host).into_iter().flat_map(|(named, host)| named.of(host));
-        own.chain(self.common.is_used.then_some(&self.common))
+        own.chain([&self.common])
     }
 }
 

@@ -58,10 +58,14 @@ fn table(routes: &[(Method, &str)], mounts: Vec<Mount>) -> RouteTable {
     }
     let mut hosts = HostTables::default();
     for ((host, path), methods) in by_path {
-        hosts.entry(host.as_ref()).paths.insert(path, methods).expect("no conflict");
+        let table = hosts.entry(host.as_ref());
+        table.is_used = true;
+        table.paths.insert(path, methods).expect("no conflict");
     }
     for (index, mount) in mounts.iter().enumerate() {
-        hosts.entry(mount.host.as_ref()).mounts.add(mount.path.clone(), index);
+        let table = hosts.entry(mount.host.as_ref());
+        table.is_used = true;
+        table.mounts.add(mount.path.clone(), index);
     }
     let routes = routes.iter().map(|(method, label)| route(*method, label)).collect();
     RouteTable { routes, mounts, hosts, ..RouteTable::default() }

@@ -378,7 +378,6 @@ pub(super) fn problem_schemas() -> BTreeMap<String, Schema> {
         ("status", status),
         ("detail", text("A sentence for people.")),
         ("instance", text("The id of the request.")),
-        ("case", text("The error case, if the application reports the problem, and not the host.")),
         ("errors", Schema::list(Schema::named(FAULT_SCHEMA)).described(Some("The faults of the request."))),
     ];
     let required = ["type", "title", "status", "detail", "instance"];

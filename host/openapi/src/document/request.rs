@@ -6,10 +6,10 @@ use indexmap::IndexMap;
 
 use super::schemas::{Form, Schemas};
 use super::site::{Site, TypeDocs};
-use crate::format::{JSON, Kind, Media, Parameter, Place, RequestBody, Schema};
+use crate::format::{JSON, Kind, MERGE_PATCH, Media, Parameter, Place, RequestBody, Schema};
 use watertight_component::shape::{Field, Function, Type};
 use watertight_graph::routes::{self, BoundBody, BoundForm, FieldValue, FormField, ParameterSource, Route};
-use watertight_model::config::Limits;
+use watertight_model::config::{Limits, Method};
 
 /// The media type of a form that is written like a query.
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -78,11 +78,19 @@ pub(super) fn body(
     let bound = route.parameters.iter().zip(&function.parameters);
     let in_body = bound.filter(|(parameter, _)| matches!(parameter.source, ParameterSource::Body(_)));
     let fields: Vec<Field> = in_body.map(|(_, field)| field.clone()).collect();
-    let json = |schema: Schema| (vec![JSON.to_owned()], Some(schema), route.absent_body.is_none());
+    let json = |types: &[&str], schema: Schema| {
+        let types = types.iter().map(|name| (*name).to_owned()).collect();
+        (types, Some(schema), route.absent_body.is_none())
+    };
     let (types, schema, required) = match &route.body {
         BoundBody::Unbound => return None,
-        BoundBody::Parameter(_) => json(schemas.of(site, &fields.first()?.ty)),
-        BoundBody::Spread(_) => json(schemas.record(site, &fields, TypeDocs::default())),
+        BoundBody::Parameter(_) => {
+            let ty = &fields.first()?.ty;
+            json(json_types(route.method, record(ty, site).0), schemas.of(site, ty))
+        }
+        BoundBody::Spread(_) => {
+            json(json_types(route.method, &fields), schemas.record(site, &fields, TypeDocs::default()))
+        }
         BoundBody::Raw(types) if types.is_empty() => (vec!["*/*".to_owned()], None, false),
         BoundBody::Raw(types) => (types.clone(), None, false),
         BoundBody::Text => (vec!["text/plain".to_owned()], Some(Schema::of(Kind::String)), false),
@@ -97,6 +105,16 @@ pub(super) fn body(
     let content: IndexMap<String, Media> =
         types.into_iter().map(|media_type| (media_type, Media { schema: schema.clone() })).collect();
     Some(RequestBody { required, max_bytes, content })
+}
+
+/// Returns the media types of a JSON body with these fields. A patch whose fields may be absent, and whose nulls remove values, is a merge
+/// patch (RFC 7396). The host takes every other type that ends in `+json` too.
+fn json_types(method: Method, fields: &[Field]) -> &'static [&'static str] {
+    let can_be_removed = |field: &Field| matches!(&field.ty, Type::Option(inner) if matches!(**inner, Type::Option(_)));
+    match method {
+        Method::Patch if fields.iter().any(can_be_removed) => &[JSON, MERGE_PATCH],
+        _ => &[JSON],
+    }
 }
 
 /// Returns the schema of a form. `parameters` are those that it fills.

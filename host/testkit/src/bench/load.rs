@@ -39,6 +39,13 @@ impl Requests {
         Self { bytes: paths.into_iter().map(request).collect(), status: 200 }
     }
 
+    /// Creates one `GET` request with further header lines, each with its end. It must be answered with the status `status`.
+    pub fn with_headers(path: &str, headers: &str, status: u16) -> Self {
+        let text =
+            format!("GET {path} HTTP/1.1\r\nhost: bench\r\naccept: application/json, text/html\r\n{headers}\r\n");
+        Self { bytes: [text.into_bytes()].into(), status }
+    }
+
     /// Creates one `POST` request with the body `json`. It must be answered with the status `status`.
     pub fn post(path: &str, json: &str, status: u16) -> Self {
         let length = json.len();
@@ -251,6 +258,9 @@ impl Connection {
 fn body_of(bytes: &[u8]) -> anyhow::Result<Option<std::ops::Range<usize>>> {
     const LENGTH: &[u8] = b"\r\ncontent-length: ";
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
+    if bytes.get(9..12) == Some(b"304") {
+        return Ok(Some(end + 4..end + 4));
+    }
     let field = bytes[..end].windows(LENGTH.len()).position(|text| text == LENGTH);
     let rest = &bytes[field.context("an answer doesn't say its length")? + LENGTH.len()..=end];
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());

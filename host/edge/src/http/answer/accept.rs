@@ -7,7 +7,12 @@ use mime::Mime;
 /// Whether a request takes an answer of the media type `offered`. The most specific range that has the type decides; parameters of ranges
 /// other than their weight don't count. What is no media range is passed over.
 pub(super) fn allows(headers: &HeaderMap, offered: &HeaderValue) -> bool {
-    if headers.get_all(ACCEPT).iter().all(|range| range == "*/*") {
+    // What most clients send needs no parsing: everything, or the type itself, which is the most specific range with the largest weight.
+    let essence = offered.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
+    let names_it = |value: &HeaderValue| {
+        value.as_bytes().split(|byte| *byte == b',').any(|range| range.trim_ascii().eq_ignore_ascii_case(essence))
+    };
+    if headers.get_all(ACCEPT).iter().all(|range| range == "*/*") || headers.get_all(ACCEPT).iter().any(names_it) {
         return true;
     }
     let Some(offered) = offered.to_str().ok().and_then(|text| text.parse::<Mime>().ok()) else { return true };
@@ -45,6 +50,9 @@ mod tests {
             ("*/*", "application/json", true),
             ("application/json", "application/json", true),
             ("Application/JSON", "application/json", true),
+            ("text/html , text/plain", "text/plain; charset=utf-8", true),
+            ("text/html;level=1, text/html;q=0", "text/html", true),
+            ("text/plainer, text/html;q=0.5", "text/plain", false),
             ("application/*;q=0.1", "application/json", true),
             ("text/html", "application/json", false),
             ("text/html, */*;q=0.8", "application/json", true),

@@ -8,7 +8,7 @@ use watertight_json::EncodeError;
 use watertight_model::config::is_media_type;
 
 use super::mismatch;
-use super::template::{Values, header, unfit};
+use super::template::{Purpose, Values, header, unfit};
 
 /// The size of a body for which room is made at first, in bytes.
 const FIRST_ROOM: usize = 256;
@@ -49,5 +49,5 @@ pub(super) fn write(
     let Some(template) = &body.said_type else { return Ok(body.media_type.clone()) };
     let Some(said) = header(template, values, "content-type")? else { return Ok(body.media_type.clone()) };
     let is_type = said.to_str().is_ok_and(is_media_type);
-    is_type.then_some(said).ok_or_else(|| unfit("the header `content-type`", template, "it is not a media type"))
+    is_type.then_some(said).ok_or_else(|| unfit(Purpose::Header("content-type"), template, "it is not a media type"))
 }

@@ -10,10 +10,10 @@ use watertight_graph::routes::{AnswerExtras, BoundEtag, BoundTemplate};
 use watertight_json::EncodeError;
 use watertight_model::config::{self, CookieConfig, is_cookie_character, is_tag_character};
 
-use super::template::{URL_PART, Values, fill, header, unfit};
+use super::template::{Purpose, URL_PART, Values, fill, header, unfit};
 
-/// The number of digits of a digest that is an entity tag: 128 bits.
-const TAG_DIGITS: usize = 32;
+/// The number of bytes of a digest that are an entity tag.
+const TAG_BYTES: usize = 16;
 
 /// Adds what a success says beside its body, which is `body`, to the headers of the answer.
 ///
@@ -50,15 +50,13 @@ pub(super) fn add(
     Ok(())
 }
 
-/// Returns the value of `Content-Disposition` (RFC 6266) for a file that browsers store. A name beyond ASCII stands there twice: as RFC 8187
-/// says, and with `_` for what old programs can't read.
+/// Returns the value of `Content-Disposition` (RFC 6266) for a file that browsers store. What no name of a file has becomes `_`: a client may
+/// have sent it. A name beyond ASCII stands there twice: as RFC 8187 says, and with `_` for what old programs can't read.
 fn disposition(template: &BoundTemplate, values: Values<'_>) -> Result<HeaderValue, EncodeError> {
-    const WHAT: &str = "the name of the file";
-    let Some(name) = fill(template, values, WHAT)? else { return Ok(HeaderValue::from_static("attachment")) };
-    if name.contains(char::is_control) {
-        return Err(unfit(WHAT, template, "a value has a control character"));
-    }
-    let name = name.replace(['/', '\\'], "_");
+    let Some(name) = fill(template, values, Purpose::FileName)? else {
+        return Ok(HeaderValue::from_static("attachment"));
+    };
+    let name = name.replace(|c: char| c.is_control() || ['/', '\\'].contains(&c), "_");
     let is_plain = |c: char| (' '..='~').contains(&c) && !['"', '%'].contains(&c);
     let plain = name.replace(|c| !is_plain(c), "_");
     let mut text = format!("attachment; filename=\"{plain}\"");
@@ -66,7 +64,7 @@ fn disposition(template: &BoundTemplate, values: Values<'_>) -> Result<HeaderVal
         text.push_str("; filename*=UTF-8''");
         text.extend(utf8_percent_encode(&name, URL_PART));
     }
-    HeaderValue::from_str(&text).map_err(|_| unfit(WHAT, template, "no header can hold it"))
+    HeaderValue::from_str(&text).map_err(|_| unfit(Purpose::FileName, template, "no header can hold it"))
 }
 
 /// Returns the value of `Set-Cookie`. `None` if the value is absent.
@@ -75,10 +73,10 @@ fn set_cookie(
     template: &BoundTemplate,
     values: Values<'_>,
 ) -> Result<Option<HeaderValue>, EncodeError> {
-    let what = format!("the cookie `{}`", config.name);
-    let Some(value) = fill(template, values, &what)? else { return Ok(None) };
+    let purpose = Purpose::Cookie(&config.name);
+    let Some(value) = fill(template, values, purpose)? else { return Ok(None) };
     if !value.chars().all(is_cookie_character) {
-        return Err(unfit(&what, template, "a value has a character that no cookie can hold"));
+        return Err(unfit(purpose, template, "a value has a character that no cookie can hold"));
     }
     let mut cookie = Cookie::build((&*config.name, value))
         .path(&*config.path)
@@ -96,18 +94,18 @@ fn set_cookie(
         cookie = cookie.max_age(cookie::time::Duration::seconds(i64::try_from(age.as_secs()).unwrap_or(i64::MAX)));
     }
     let text = cookie.build().to_string();
-    HeaderValue::from_str(&text).map(Some).map_err(|_| unfit(&what, template, "no header can hold it"))
+    HeaderValue::from_str(&text).map(Some).map_err(|_| unfit(purpose, template, "no header can hold it"))
 }
 
 /// Returns the value of `ETag`. `None` if the value is absent.
 fn entity_tag(etag: &BoundEtag, values: Values<'_>, body: &[u8]) -> Result<Option<HeaderValue>, EncodeError> {
-    const WHAT: &str = "the header `etag`";
+    const PURPOSE: Purpose<'_> = Purpose::Header("etag");
     let weak = if etag.is_weak { "W/" } else { "" };
     let Some(template) = &etag.value else {
-        let digest = format!("{:x}", Sha256::digest(body));
-        return Ok(HeaderValue::from_str(&format!("{weak}\"{}\"", &digest[..TAG_DIGITS])).ok());
+        let digest = hex::encode(&Sha256::digest(body)[..TAG_BYTES]);
+        return Ok(HeaderValue::from_str(&format!("{weak}\"{digest}\"")).ok());
     };
-    let Some(text) = fill(template, values, WHAT)? else { return Ok(None) };
+    let Some(text) = fill(template, values, PURPOSE)? else { return Ok(None) };
     let value = HeaderValue::from_str(&format!("{weak}\"{text}\"")).ok().filter(|_| text.chars().all(is_tag_character));
-    value.map(Some).ok_or_else(|| unfit(WHAT, template, "a value has a character that no entity tag can hold"))
+    value.map(Some).ok_or_else(|| unfit(PURPOSE, template, "a value has a character that no entity tag can hold"))
 }

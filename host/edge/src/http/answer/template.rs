@@ -1,6 +1,9 @@
 //! Fills the templates of answers with values. Whatever the values are, the text stays one value at its place: it can't end a header, a
 //! quoted string or a part of a URL.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use axum::http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use wasmtime::component::Val;
@@ -23,37 +26,61 @@ pub(super) struct Values<'a> {
     pub(super) parameters: &'a [Option<String>],
 }
 
-/// Fills a template. `what` names what the text is for, such as "the header `location`". Returns `None` if a value is absent.
+/// What a template is for, as errors name it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Purpose<'a> {
+    Header(&'a str),
+    Cookie(&'a str),
+    FileName,
+}
+
+impl fmt::Display for Purpose<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "the header `{name}`"),
+            Self::Cookie(name) => write!(f, "the cookie `{name}`"),
+            Self::FileName => f.write_str("the name of the file"),
+        }
+    }
+}
+
+/// Fills a template. Returns `None` if a value is absent.
 ///
 /// # Errors
 ///
 /// [`EncodeError`] if a value can't stand at its place, or the text is too long.
-pub(super) fn fill(template: &BoundTemplate, values: Values<'_>, what: &str) -> Result<Option<String>, EncodeError> {
-    let mut text = String::new();
+pub(super) fn fill(
+    template: &BoundTemplate,
+    values: Values<'_>,
+    purpose: Purpose<'_>,
+) -> Result<Option<String>, EncodeError> {
+    let mut text = String::with_capacity(2 * template.text.len());
     for part in &template.parts {
         let (value, place) = match part {
             BoundPart::Text(plain) => {
                 text.push_str(plain);
                 continue;
             }
-            BoundPart::Parameter(index, place) => (values.parameters.get(*index).cloned().flatten(), *place),
+            BoundPart::Parameter(index, place) => {
+                (values.parameters.get(*index).and_then(Option::as_deref).map(Cow::Borrowed), *place)
+            }
             BoundPart::Value(path, place) => {
                 let value = values.result.map_or(Ok(None), |result| path.text(result, MAX_TEXT));
-                (value?, *place)
+                (value?.map(Cow::Owned), *place)
             }
         };
         let Some(value) = value else { return Ok(None) };
-        push(&mut text, &value, place).map_err(|why| unfit(what, template, why))?;
+        push(&mut text, &value, place).map_err(|why| unfit(purpose, template, why))?;
         if text.len() > MAX_TEXT {
-            return Err(unfit(what, template, "it is too long"));
+            return Err(unfit(purpose, template, "it is too long"));
         }
     }
     Ok(Some(text))
 }
 
 /// Returns the error that a text can't be made of a template.
-pub(super) fn unfit(what: &str, template: &BoundTemplate, why: &str) -> EncodeError {
-    EncodeError::Unfit { what: format!("{what}, which is `{}`", template.text), why: why.to_owned() }
+pub(super) fn unfit(purpose: Purpose<'_>, template: &BoundTemplate, why: &str) -> EncodeError {
+    EncodeError::Unfit { what: format!("{purpose}, which is `{}`", template.text), why: why.to_owned() }
 }
 
 /// Appends a value as its place wants it.
@@ -85,9 +112,9 @@ pub(super) fn header(
     values: Values<'_>,
     name: &str,
 ) -> Result<Option<HeaderValue>, EncodeError> {
-    let what = format!("the header `{name}`");
-    let Some(text) = fill(template, values, &what)? else { return Ok(None) };
+    let purpose = Purpose::Header(name);
+    let Some(text) = fill(template, values, purpose)? else { return Ok(None) };
     // `HeaderValue` takes bytes beyond ASCII, which clients read in different ways.
     let value = HeaderValue::from_str(text.trim_matches([' ', '\t'])).ok().filter(|_| text.is_ascii());
-    value.map(Some).ok_or_else(|| unfit(&what, template, "a value has a character that no header can hold"))
+    value.map(Some).ok_or_else(|| unfit(purpose, template, "a value has a character that no header can hold"))
 }

@@ -1,6 +1,5 @@
 //! Reads the body of a request, of the media type and up to the size that its route takes.
 
-use std::path::Path;
 use std::time::Instant;
 
 use axum::body::Bytes;
@@ -12,7 +11,7 @@ use super::super::answer::HostProblem;
 use super::super::details::{Failure, RequestFault};
 use super::super::media::{self, Declared};
 use super::super::server::{BodyError, HeldBytes, RequestBody};
-use super::upload::{Part, Spool, Upload};
+use super::upload::{self, Part, Spool, Upload, UploadFolder};
 use watertight_graph::routes::{BoundBody, Route};
 use watertight_model::config::{Method, UnknownInput};
 
@@ -31,26 +30,28 @@ pub(super) enum Content {
     Document(Bytes),
     /// Bytes that a function gets as they are.
     Raw(Spool),
-    /// The parts of a form.
-    Parts(Vec<Part>),
+    /// The parts of a form, and their bytes.
+    Parts(Vec<Part>, Spool),
 }
 
 impl ReadBody {
-    fn absent(document: &'static [u8]) -> Self {
-        Self { content: Content::Document(Bytes::from_static(document)), _held: None }
+    /// Returns what a route gets for a request without a body. `None` if the route binds no body.
+    pub(in super::super) fn absent(route: &Route) -> Option<Self> {
+        let is_bound = !matches!(route.body, BoundBody::Unbound);
+        let document = Bytes::from_static(route.absent_body.unwrap_or_default());
+        is_bound.then(|| Self { content: Content::Document(document), _held: None })
     }
 
     /// Returns the number of bytes that the function gets as lists of bytes.
     pub(in super::super) fn list_bytes(&self) -> u64 {
         match &self.content {
             Content::Document(_) => 0,
-            Content::Raw(spool) => spool.length(),
-            Content::Parts(parts) => parts.iter().map(|part| part.content.length()).sum(),
+            Content::Raw(spool) | Content::Parts(_, spool) => spool.length(),
         }
     }
 }
 
-/// Reads the body of a request: at most `limit` bytes that arrive before `deadline`. Large uploads wait in `folder`. Returns `None` if the
+/// Reads the body of a request that may have one: at most `limit` bytes that arrive before `deadline`. Large uploads wait in `folder`. Returns `None` if the
 /// route binds no body.
 ///
 /// # Errors
@@ -63,29 +64,28 @@ pub(in super::super) async fn read_body(
     mut body: RequestBody,
     limit: u64,
     deadline: Instant,
-    folder: &Path,
+    folder: &UploadFolder,
 ) -> Result<Option<ReadBody>, Failure> {
-    let is_empty = body.is_end_stream();
     if matches!(route.body, BoundBody::Unbound) {
-        let is_refused = route.unknown_input == UnknownInput::Refuse && !is_empty && has_bytes(body, deadline).await?;
+        let is_refused = route.unknown_input == UnknownInput::Refuse && has_bytes(body, deadline).await?;
         return if is_refused { Err(invalid(RequestFault::body("", "this route takes no body"))) } else { Ok(None) };
-    }
-    let absent = || Ok(Some(ReadBody::absent(route.absent_body.unwrap_or_default())));
-    if is_empty {
-        return absent();
     }
     media::check_coding(headers)?;
     let declared = media::declared(headers);
     if !is_accepted(&route.body, declared, headers) {
         // A body without a declared length may turn out to be empty only at its end.
         let may_be_none = declared == Declared::Nothing && body.size_hint().lower() == 0;
-        return if may_be_none && !has_bytes(body, deadline).await? { absent() } else { Err(unsupported(route)) };
+        return if may_be_none && !has_bytes(body, deadline).await? {
+            Ok(ReadBody::absent(route))
+        } else {
+            Err(unsupported(route))
+        };
     }
     if body.size_hint().lower() > limit {
         return Err(HostProblem::BodyTooLarge { limit }.into());
     }
     if route.body.is_upload() {
-        let reading = read_upload(route, headers, Upload::new(body, limit), folder);
+        let reading = read_upload(route, headers, Upload::new(body, limit, folder));
         let read = tokio::time::timeout_at(deadline.into(), reading).await;
         return read.unwrap_or_else(|_| Err(HostProblem::BodyTooSlow.into())).map(Some);
     }
@@ -94,7 +94,7 @@ pub(in super::super) async fn read_body(
         Ok(Ok(read)) => {
             let bytes = read.to_bytes();
             if bytes.is_empty() {
-                absent()
+                Ok(ReadBody::absent(route))
             } else {
                 Ok(Some(ReadBody { content: Content::Document(bytes), _held: body.held() }))
             }
@@ -106,16 +106,14 @@ pub(in super::super) async fn read_body(
 }
 
 /// Reads a body that may be large.
-async fn read_upload(route: &Route, headers: &HeaderMap, upload: Upload, folder: &Path) -> Result<ReadBody, Failure> {
+async fn read_upload(route: &Route, headers: &HeaderMap, upload: Upload) -> Result<ReadBody, Failure> {
     if let BoundBody::Raw(_) = route.body {
-        let (spool, held) = upload.raw(folder).await?;
+        let (spool, held) = upload.raw().await?;
         return Ok(ReadBody { content: Content::Raw(spool), _held: held });
     }
     let text = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let boundary = multer::parse_boundary(text)
-        .map_err(|_| invalid(RequestFault::header(&header::CONTENT_TYPE, "it names no `boundary`")))?;
-    let (parts, held) = upload.parts(&boundary, folder).await?;
-    Ok(ReadBody { content: Content::Parts(parts), _held: held })
+    let (parts, spool, held) = upload.parts(&upload::boundary(text)?).await?;
+    Ok(ReadBody { content: Content::Parts(parts, spool), _held: held })
 }
 
 /// Returns the problem to report if a body cannot be read.

@@ -5,7 +5,7 @@ mod bindings;
 
 use bindings::exports::test::door::books::Book as Shelved;
 use bindings::exports::test::door::books::{Fault, File, Guest as Books, Money, Outcome, Page, Saved, Wait};
-use bindings::exports::test::door::requests::{Book, Filter, Guest, Patch, Size, Upload};
+use bindings::exports::test::door::requests::{Book, Every, Filter, Guest, Patch, Size, Upload};
 
 /// The type that implements the component's exports.
 pub(crate) struct Component;
@@ -67,6 +67,10 @@ impl Guest for Component {
 
     fn wide(big_id: u64) -> (u64, Vec<i64>) {
         (big_id, vec![i64::MIN, 5])
+    }
+
+    fn varied(it: Every) -> String {
+        format!("{it:?}")
     }
 }
 

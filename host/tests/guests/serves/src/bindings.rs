@@ -6,6 +6,7 @@ use crate::Component;
 wit_bindgen::generate!({
     path: [
         "../../../../wit/sql",
+        "../../../../wit/request",
         "../../../../wit/logging",
         "../../../../wit/clocks",
         "../../../../wit/lifecycle",

@@ -11,6 +11,7 @@ use std::cell::Cell;
 
 use bindings::exports::test::serves::serves::Guest;
 use bindings::test::probe::acts;
+use bindings::watertight::request::context;
 use bindings::watertight::sql::sql;
 use wasip2::clocks::monotonic_clock;
 use wasip2::exports::http::incoming_handler;
@@ -54,6 +55,7 @@ impl incoming_handler::Guest for Component {
                 exchange.text(status, "some text");
             }
             "empty" => drop(exchange.begin_without_body(200, &[])),
+            "context" => known(exchange),
             "note" => note(exchange),
             "notes" => notes(exchange),
             "ask" => ask(exchange),
@@ -115,6 +117,23 @@ fn response(status: u16, headers: &[(&str, &str)]) -> OutgoingResponse {
     let response = OutgoingResponse::new(fields);
     response.set_status_code(status).expect("the status is one");
     response
+}
+
+/// Says what the guest knows of the request: before the answer, and some milliseconds after it has begun.
+fn known(exchange: Exchange) {
+    let (wait, first) = (exchange.number("wait"), facts());
+    let (_, body) = exchange.begin(200, &[("content-type", "text/plain")]);
+    monotonic_clock::subscribe_duration(wait * 1_000_000).block();
+    // The client may be gone.
+    let _ = body.write(format!("{first}\n{}", facts()).as_bytes());
+    body.finish(None);
+}
+
+fn facts() -> String {
+    let known = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let ids = [context::request_id(), context::trace_id(), context::host()].map(known);
+    let languages = context::languages().join(",");
+    format!("{} {languages} {}", ids.join(" "), context::time_left().is_some())
 }
 
 /// The body of an answer.

@@ -4,7 +4,7 @@
 use crate::Component;
 
 wit_bindgen::generate!({
-    path: ["../../../../wit/sql", "wit"],
+    path: ["../../../../wit/sql", "../../../../wit/request", "wit"],
     world: "test:shares/module",
     generate_all,
 });

@@ -9,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::hint::black_box;
 use std::io::Write as _;
 
+use bindings::watertight::request::context;
 use bindings::watertight::sql::sql::{self, Transaction};
 use wasip3::clocks::monotonic_clock;
 use wasip3::exports::http::handler::Guest;
@@ -91,6 +92,7 @@ impl Guest for Component {
             "use" => text(take().await),
             "write" => text(write()),
             "notes" => text(notes()),
+            "context" => known(number(0)),
             _ => {
                 return match faults::fault(&name, &words, request).await {
                     Ok(answer) => answer,
@@ -173,6 +175,28 @@ fn write() -> String {
 fn notes() -> String {
     let rows = sql::query("SELECT text FROM note", &[]);
     rows.map_or_else(|error| format!("{error:?}"), |rows| rows.len().to_string())
+}
+
+/// Says what the guest knows of the request: at first, when `number` requests are here, and after the answer has begun.
+fn known(number: u64) -> Response {
+    let (mut body, response) = answer("text/plain");
+    let first = facts();
+    spawn_local(async move {
+        body.output.write_all(format!("{first}\n").into_bytes()).await;
+        meet(number).await;
+        body.output.write_all(format!("{}\n", facts()).into_bytes()).await;
+        wait(20).await;
+        body.output.write_all(facts().into_bytes()).await;
+        body.end().await;
+    });
+    response
+}
+
+fn facts() -> String {
+    let known = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let ids = [context::request_id(), context::trace_id(), context::host()].map(known);
+    let languages = context::languages().join(",");
+    format!("{} {languages} {}", ids.join(" "), context::time_left().is_some())
 }
 
 /// Answers with server-sent events, without end.
