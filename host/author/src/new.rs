@@ -113,6 +113,7 @@ pub fn app(
 ) -> Result<Made, NewError> {
     let app: AppName = name.parse()?;
     check_namespace(app.as_str())?;
+    check_words(app.as_str(), language)?;
     let parent =
         std::path::absolute(parent).map_err(|source| NewError::Unreadable { path: parent.to_owned(), source })?;
     // A path with `..` or a link leads elsewhere than its text says.
@@ -235,18 +236,27 @@ fn check_name(text: &str, language: &Starter) -> Result<ModuleName, NewError> {
     let name: ModuleName = text.parse()?;
     let reserved = |reason: String| Err(NewError::Reserved { name: name.to_string(), reason });
     check_wit(name.as_str())?;
-    if FOLDERS.contains(&name.as_str()) {
-        return reserved("the folder of this name is for something else".to_owned());
-    }
-    let mut words = language.keywords.iter().chain(language.template_words);
-    if words.any(|word| *word == name.as_str()) {
-        return reserved(format!("it is a word of {}, or of its templates", language.title));
+    check_words(name.as_str(), language)?;
+    if language.template_words.contains(&name.as_str()) {
+        return reserved(format!("it is a word of the templates for {}", language.title));
     }
     let has_digit = name.as_str().split('-').any(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     if has_digit && !language.takes_digits {
         return reserved(format!("{} can't carry names in which a word begins with a digit", language.title));
     }
     Ok(name)
+}
+
+/// Refuses keywords of a language, in which the name becomes an identifier, and names of folders that an application has.
+fn check_words(name: &str, language: &Starter) -> Result<(), NewError> {
+    let reserved = |reason: String| Err(NewError::Reserved { name: name.to_owned(), reason });
+    if FOLDERS.contains(&name) {
+        return reserved("the folder of this name is for something else".to_owned());
+    }
+    if language.keywords.contains(&name) {
+        return reserved(format!("it is a word of {}", language.title));
+    }
+    Ok(())
 }
 
 /// Refuses words that WIT keeps for itself, such as `list`.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use include_dir::{Dir, DirEntry, include_dir};
 use serde::{Deserialize, Serialize};
@@ -115,7 +115,14 @@ impl Stamp {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(SdkError::File { path, source }),
         };
-        toml::from_str(&text).map(Some).map_err(|error| SdkError::Stamp { path, message: error.message().to_owned() })
+        let wrong = |message: String| SdkError::Stamp { path: path.clone(), message };
+        let stamp: Self = toml::from_str(&text).map_err(|error| wrong(error.message().to_owned()))?;
+        // An update removes these files. The stamp may come from a stranger.
+        let is_inside = |file: &str| Path::new(file).components().all(|part| matches!(part, Component::Normal(_)));
+        match stamp.files.keys().find(|file| !is_inside(file)) {
+            Some(outside) => Err(wrong(format!("the path `{outside}` leads out of the library's folder"))),
+            None => Ok(Some(stamp)),
+        }
     }
 
     fn write(&self, folder: &Path) -> Result<(), SdkError> {
@@ -207,6 +214,10 @@ fn changed_by_hand(folder: &Path, files: &Files, stamp: &Stamp) -> Result<Vec<Pa
     let paths = files.keys().chain(stamp.files.keys().filter(|path| !files.contains_key(*path)));
     let mut changed = Vec::new();
     for path in paths {
+        if let Some(link) = link_on(folder, path) {
+            changed.push(link);
+            continue;
+        }
         let Some(found) = read(&folder.join(path))? else { continue };
         let is_new = files.get(path).is_some_and(|new| *new == found);
         if !is_new && stamp.files.get(path) != Some(&Digest::of(&found).to_string()) {
@@ -225,6 +236,12 @@ fn write(
     earlier: &BTreeMap<String, String>,
 ) -> Result<Written, SdkError> {
     let mut changed = 0;
+    // A link leads elsewhere, where nothing may be written or removed. The link itself was put there by hand.
+    for path in files.keys().chain(earlier.keys()) {
+        if let Some(path) = link_on(folder, path) {
+            fs::remove_file(&path).map_err(|source| SdkError::File { path, source })?;
+        }
+    }
     for (path, bytes) in files {
         let path = folder.join(path);
         if read(&path)?.is_some_and(|found| found == *bytes) {
@@ -246,6 +263,15 @@ fn write(
     let digests = files.iter().map(|(path, bytes)| (path.clone(), Digest::of(bytes).to_string())).collect();
     Stamp { version: version.clone(), files: digests }.write(folder)?;
     Ok(Written { language: language.to_owned(), folder: folder.to_owned(), version, changed })
+}
+
+/// Returns the first symbolic link on the way from the library's folder to a file in it.
+fn link_on(folder: &Path, file: &str) -> Option<PathBuf> {
+    let mut path = folder.to_owned();
+    Path::new(file).components().find_map(|part| {
+        path.push(part);
+        path.is_symlink().then(|| path.clone())
+    })
 }
 
 /// Reads a file. `None` if it does not exist.
@@ -310,6 +336,34 @@ mod tests {
         assert_eq!(changed(true).unwrap(), 1);
         assert_eq!(fs::read_to_string(rust.join("src/own.rs")).unwrap(), "mine");
         assert_eq!(changed(false).unwrap(), 0);
+
+        // What links lead to stays as it is, whether the file or its folder is a link.
+        let elsewhere = workspace.path().join("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::write(elsewhere.join("mine"), "mine").unwrap();
+        for (link, target) in [("src/log.rs", elsewhere.join("mine")), ("wit", elsewhere.clone())] {
+            let link = rust.join(link);
+            fs::remove_dir_all(&link).or_else(|_| fs::remove_file(&link)).unwrap();
+            std::os::unix::fs::symlink(target, link).unwrap();
+        }
+        assert!(matches!(changed(false), Err(SdkError::Changed { .. })));
+        changed(true).unwrap();
+        assert_eq!(fs::read_to_string(elsewhere.join("mine")).unwrap(), "mine");
+        assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 1);
+        assert!(!rust.join("src/log.rs").is_symlink() && !rust.join("wit").is_symlink());
+
+        // A stamp can't name files elsewhere, which an update would remove.
+        let victim = workspace.path().join("victim");
+        fs::write(&victim, "mine").unwrap();
+        for outside in ["../../victim".to_owned(), victim.display().to_string()] {
+            let mut stamp = Stamp::read(&rust).unwrap().unwrap();
+            stamp.files.insert(outside, Digest::of(b"mine").to_string());
+            let good = fs::read(rust.join(STAMP)).unwrap();
+            stamp.write(&rust).unwrap();
+            assert!(matches!(changed(true), Err(SdkError::Stamp { .. })));
+            fs::write(rust.join(STAMP), good).unwrap();
+        }
+        assert!(victim.exists());
 
         fs::write(rust.join(STAMP), "version = 1").unwrap();
         assert!(matches!(update(workspace.path(), true), Err(SdkError::Stamp { .. })));

@@ -52,6 +52,20 @@ pub enum WitError {
         #[source]
         source: io::Error,
     },
+    /// A package in `wit/deps` can't be read, so that nobody knows what it is.
+    #[error("`{}` is no valid package: {message}", folder.display())]
+    Broken {
+        /// The folder of the package.
+        folder: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The folder of a package that has to be written anew has files of somebody else.
+    #[error("`{}` is not of the package that is to be written anew: move it elsewhere first", path.display())]
+    Foreign {
+        /// The path of the file.
+        path: PathBuf,
+    },
     /// `wkg.toml` is not TOML, or has the form of a workspace, which has no overrides.
     #[error("`{}` can't be changed: {message}", path.display())]
     Manifest {
@@ -117,15 +131,19 @@ pub fn stage(
 ///
 /// [`WitError`]; then nothing is changed.
 pub fn update(workspace: &Path, packages: &Packages) -> Result<Vec<PackageName>, WitError> {
+    if let Some(Broken { folder, message }) = broken(workspace).into_iter().next() {
+        return Err(WitError::Broken { folder, message });
+    }
     let there = standing(workspace);
     let mut files = StagedFiles::default();
     let mut changed = Vec::new();
     for finding in check(workspace, packages) {
         let Some(package) = packages.get(&finding.package) else { continue };
         let Some(folder) = there.get(&package.name) else { continue };
-        // A package is one text. Other files of the folder would define its interfaces twice.
-        for old in watertight_build::wit_files(folder).into_iter().filter(|file| !file.ends_with("package.wit")) {
-            files.edit(old, String::new());
+        // A package is one text. Other files would define its interfaces twice, and are not ours to remove; a link leads elsewhere.
+        let is_foreign = |file: &PathBuf| !file.ends_with("package.wit") || file.is_symlink();
+        if let Some(path) = watertight_build::wit_files(folder).into_iter().find(is_foreign) {
+            return Err(WitError::Foreign { path });
         }
         files.edit(folder.join("package.wit"), package.text.clone());
         changed.push(package.name.clone());
@@ -140,6 +158,25 @@ pub fn update(workspace: &Path, packages: &Packages) -> Result<Vec<PackageName>,
     files.write()?;
     changed.sort();
     Ok(changed)
+}
+
+/// A folder in `wit/deps` that is not valid WIT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// The folder.
+    pub folder: PathBuf,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// Returns the folders in `wit/deps` of a workspace that are not valid WIT.
+pub fn broken(workspace: &Path) -> Vec<Broken> {
+    let folders = watertight_build::folders_in(&workspace.join(DEPS)).into_iter();
+    let fault = |folder: PathBuf| {
+        let error = UnresolvedPackageGroup::parse_dir(&folder).err()?;
+        Some(Broken { folder, message: format!("{error:#}") })
+    };
+    folders.filter_map(fault).collect()
 }
 
 /// Returns the packages in `wit/deps` of a workspace, each with its folder. Leaves out folders that are not valid WIT.

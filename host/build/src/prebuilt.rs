@@ -1,7 +1,7 @@
 //! Puts the section with a module's name, migrations and documentation into a component that another tool made.
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -74,6 +74,10 @@ pub fn embed(
 fn read(path: &Path, name: &ModuleName) -> Result<Vec<u8>, BuildError> {
     let unreadable = |error| BuildError::unreadable(path, error);
     let mut bytes = Vec::new();
+    // A pipe or a device may never end.
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        return Err(unreadable(io::Error::other("it is no regular file")));
+    }
     let file = File::open(path).map_err(unreadable)?;
     file.take(MAX_COMPONENT_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_COMPONENT_BYTES {

@@ -159,5 +159,8 @@ fn migration(path: &Path) -> Result<Migration, BuildError> {
     if sql.trim().is_empty() {
         return Err(refused("it is empty"));
     }
+    if sql.contains('\0') {
+        return Err(refused("it has a zero byte, where SQLite would stop reading"));
+    }
     Ok(Migration::new(name, sql))
 }

@@ -213,18 +213,24 @@ fn what_can_not_be_a_module_is_refused_before_anything_is_compiled() {
     place.write("modules/large-sql/migrations/0001_x.sql", vec![b'-'; (1 << 20) + 1]);
     place.module("latin-sql");
     place.write("modules/latin-sql/migrations/0001_x.sql", b"-- \xe9t\xe9");
+    place.module("zero-sql");
+    place.write(
+        "modules/zero-sql/migrations/0001_x.sql",
+        "create table x (id text) strict;\n\0 create table y (id text) strict;",
+    );
     place.module("capital-sql");
     place.write("modules/capital-sql/migrations/0001_x.SQL", "create table x (id text) strict;");
     place.write("modules/broken/Cargo.toml", "[package\n");
     place.write("modules/virtual/Cargo.toml", "[workspace]\n");
 
-    let cases: [(PathBuf, &str, bool); 9] = [
+    let cases: [(PathBuf, &str, bool); 10] = [
         (place.folder("missing"), "there is no folder", true),
         (place.folder("plain"), "language", true),
         (place.folder("Upper"), "rename the folder", true),
         (place.folder("empty-sql"), "it is empty", true),
         (place.folder("large-sql"), "larger than 1 MiB", true),
         (place.folder("latin-sql"), "not UTF-8", true),
+        (place.folder("zero-sql"), "zero byte", true),
         (place.folder("capital-sql"), "must end in `.sql`", true),
         (place.folder("broken"), "Cargo.toml", false),
         (place.folder("virtual"), "no `[package]`", false),

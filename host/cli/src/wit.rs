@@ -94,25 +94,44 @@ fn add(packages: &Packages, arguments: &AddArguments) -> anyhow::Result<()> {
 fn update(packages: &Packages, application: &NamedApplication) -> anyhow::Result<()> {
     let config = config::load_manifest(&application.app, &overrides())?;
     let changed = wit::update(&config.workspace, packages)?;
-    if changed.is_empty() {
-        output::same("wit/deps is what this host serves");
-    }
-    for name in changed {
+    for name in &changed {
         output::done(&format!("wrote {name} to wit/deps"));
     }
-    Ok(())
+    let left = wit::check(&config.workspace, packages);
+    if left.is_empty() && changed.is_empty() {
+        output::same("wit/deps is what this host serves");
+    }
+    report(&left, "remove what this host does not serve, or run a host that does")
 }
 
 fn check(packages: &Packages, application: &NamedApplication) -> anyhow::Result<()> {
     let config = config::load_manifest(&application.app, &overrides())?;
-    let findings = wit::check(&config.workspace, packages);
-    if findings.is_empty() {
-        output::done("wit/deps is what this host serves");
-        return Ok(());
+    let broken = wit::broken(&config.workspace);
+    for wit::Broken { folder, message } in &broken {
+        output::failed(&format!("`{}` is no valid package: {message}", folder.display()));
     }
+    let findings = wit::check(&config.workspace, packages);
+    report(&findings, "`watertight wit update` writes what this host serves")?;
+    if !broken.is_empty() {
+        output::say("help: remove the folder; `watertight wit update` writes packages that `wkg.toml` names");
+        return Err(AlreadyReported.into());
+    }
+    output::done("wit/deps is what this host serves");
+    Ok(())
+}
+
+/// Reports findings with advice.
+///
+/// # Errors
+///
+/// There are findings.
+fn report(findings: &[wit::Finding], advice: &str) -> anyhow::Result<()> {
     for finding in findings {
         output::failed(&finding.to_string());
     }
-    output::say("help: `watertight wit update` writes what this host serves");
+    if findings.is_empty() {
+        return Ok(());
+    }
+    output::say(&format!("help: {advice}"));
     Err(AlreadyReported.into())
 }

@@ -346,7 +346,7 @@ mod tests {
 
     /// The maximum size of the future of a request, in bytes. It is moved when a request begins, so its size costs every request time. What
     /// few requests need is boxed.
-    const MAX_FUTURE: usize = 3_500;
+    const MAX_FUTURE: usize = 7 << 9;
 
     #[test]
     fn the_future_of_a_request_is_small() {

@@ -32,7 +32,9 @@ impl Migration {
 
     /// Whether the migration's first line is [`CONTRACTION_MARK`]: builds that don't have the migration may not work after it.
     pub fn is_contraction(&self) -> bool {
-        self.sql.lines().next().is_some_and(|line| line.trim_end() == CONTRACTION_MARK)
+        // Some editors put an invisible mark before the first line.
+        let text = self.sql.strip_prefix('\u{feff}').unwrap_or(&self.sql);
+        text.lines().next().is_some_and(|line| line.trim_end() == CONTRACTION_MARK)
     }
 
     /// Whether this migration is the one that a database has applied with `checksum`. The checksum may also be that of the text before the

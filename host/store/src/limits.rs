@@ -47,7 +47,8 @@ pub enum LimitHit {
     },
     /// The arguments or the result of a function, or what streams hold, were too large to be copied out of the guest.
     #[error(
-        "the arguments, the result or unread items of streams would take more than {limit} bytes in the host's memory"
+        "the arguments, the result or unread items of streams would take more than {limit} bytes in the host's memory \
+         (`limits.transfer`)"
     )]
     Transfer {
         /// The largest size of such a copy in the host's memory, in bytes.

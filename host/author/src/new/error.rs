@@ -16,7 +16,7 @@ pub enum NewError {
     #[error(transparent)]
     Name(#[from] BadName),
     /// The name is a word of WIT or of the language, or belongs to something else.
-    #[error("a module can't be named `{name}`: {reason}")]
+    #[error("`{name}` can't be the name: {reason}")]
     Reserved {
         /// The name.
         name: String,

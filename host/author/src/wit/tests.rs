@@ -100,6 +100,31 @@ fn a_package_in_two_versions_is_left_to_the_registries_of_wkg() {
 }
 
 #[test]
+fn files_of_others_are_kept_and_broken_packages_are_named() {
+    let folder = added(&["sql", "random"]);
+    let package = folder.path().join("wit/deps/watertight-sql-1.0.0");
+    let served = fs::read_to_string(package.join("package.wit")).expect("it is there");
+    let changed = served.replace("blob(list<u8>)", "blob(list<u16>)");
+    fs::write(package.join("package.wit"), &changed).expect("it is writable");
+    let mine = package.join("mine.wit");
+    fs::write(&mine, "package watertight:sql@1.0.0;\ninterface mine {}\n").expect("it is writable");
+    assert!(matches!(update(folder.path(), &packages()), Err(WitError::Foreign { path }) if path == mine));
+    fs::remove_file(&mine).expect("it is there");
+
+    let elsewhere = folder.path().join("elsewhere.wit");
+    fs::rename(package.join("package.wit"), &elsewhere).expect("it is there");
+    std::os::unix::fs::symlink(&elsewhere, package.join("package.wit")).expect("it is writable");
+    assert!(matches!(update(folder.path(), &packages()), Err(WitError::Foreign { .. })));
+    assert_eq!(fs::read_to_string(&elsewhere).expect("it is there"), changed);
+    fs::remove_file(package.join("package.wit")).expect("it is there");
+
+    fs::write(package.join("package.wit"), "interface {{{").expect("it is writable");
+    let found = broken(folder.path());
+    assert!(found.len() == 1 && found[0].folder == package && !found[0].message.is_empty(), "{found:?}");
+    assert!(matches!(update(folder.path(), &packages()), Err(WitError::Broken { .. })));
+}
+
+#[test]
 fn a_change_is_found_and_mended() {
     let folder = added(&["sql", "random"]);
     let file = "wit/deps/watertight-sql-1.0.0/package.wit";

@@ -112,6 +112,12 @@ pub enum SectionError {
         /// The name of the migration.
         name: String,
     },
+    /// A migration has a zero byte. SQLite would pass over all that follows it.
+    #[error("migration `{name}` has a zero byte, where SQLite would stop reading")]
+    ZeroByte {
+        /// The name of the migration.
+        name: String,
+    },
     /// Two migrations have the same name.
     #[error("there are two migrations with the name `{name}`")]
     SameName {
@@ -217,6 +223,9 @@ impl ModuleSection {
             }
             if !migration.is_intact() {
                 return Err(SectionError::Checksum { name: name() });
+            }
+            if migration.sql.contains('\0') {
+                return Err(SectionError::ZeroByte { name: name() });
             }
         }
         for pair in self.migrations.windows(2) {

@@ -113,6 +113,14 @@ fn a_damaged_section_is_refused_with_the_reason() {
             changed(|json| json["migrations"][0]["sql"] = "drop table x;".into()),
             "0001_items.sql",
         ),
+        (
+            "a zero byte",
+            changed(|json| {
+                json["migrations"][0]["sql"] = "select 1;\0 x".into();
+                json["migrations"][0]["checksum"] = checksum("select 1;\0 x");
+            }),
+            "zero byte",
+        ),
         ("a bad checksum", changed(|json| json["migrations"][0]["checksum"] = "sha256:00".into()), "digest"),
         (
             "twice the same",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::http::{HeaderName, HeaderValue, Method};
+use url::Url;
 
 use super::answer::is_url_character;
 use super::examples::Examples;
@@ -87,9 +88,15 @@ impl CorsOrigin {
             Some((host, port)) if !host.ends_with(':') && !port.contains(']') => (host, Some(port)),
             _ => (name, None),
         };
-        let is_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
+        let is_port = port.is_none_or(|port| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+        });
         let is_host = !host.is_empty() && !host.contains(['*', '/', '?', '#', '@', ' ']) && host.is_ascii();
-        if !is_scheme || !is_port || !is_host || HostName::new(host).to_string().is_empty() {
+        // What a browser would write differently never comes: a default port, or another form of an address.
+        let example = format!("{scheme}://{}{name}", if is_suffix { "x." } else { "" }).to_ascii_lowercase();
+        let is_as_sent = !["http", "https"].contains(&scheme)
+            || Url::parse(&example).is_ok_and(|url| url.origin().ascii_serialization() == example);
+        if !is_scheme || !is_port || !is_host || !is_as_sent || HostName::new(host).to_string().is_empty() {
             return None;
         }
         let host = format!("{}{}", if is_suffix { "." } else { "" }, name.to_ascii_lowercase());
@@ -156,7 +163,7 @@ fn read_origins(value: &Value<'_>) -> Option<CorsOrigins> {
         let origin = CorsOrigin::parse(text);
         if origin.is_none() {
             value.refuse(format_args!(
-                "`{text}` is no origin: write it as browsers do, such as `https://www.example.com`, \
+                "`{text}` is no origin: write it as browsers do, without a default port, such as `https://www.example.com`, \
                  `https://*.example.com` or `http://localhost:5173`; `*` stands alone"
             ));
         }

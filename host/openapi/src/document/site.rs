@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::schemas::Form;
 use watertight_component::artifact::{Artifact, InterfaceDocs};
 use watertight_component::shape::Type;
-use watertight_model::config::{JsonStyle, WideIntegers};
+use watertight_model::config::JsonStyle;
 use watertight_model::ids::InterfaceName;
 
 /// The place where a document needs a type.
@@ -18,9 +18,10 @@ pub(super) struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    /// Returns the place for values that are written as plain text, not as JSON: integers are integers there.
+    /// Returns the place for values that are written as plain text, not as JSON. Wide integers keep the form of the route, so that a client
+    /// sends what it got.
     pub(super) fn of_text(self) -> Self {
-        Self { style: JsonStyle { int64: WideIntegers::Number, ..self.style }, form: Form::Request, ..self }
+        Self { form: Form::Request, ..self }
     }
 
     /// Returns the interface that has the type under this name. An interface that the module imports comes first: others use its types.

@@ -77,9 +77,13 @@ impl Compartment {
         request: &str,
         trace: &Trace,
     ) {
-        if matches!(error, EncodeError::TooLarge { .. }) {
+        let name = &self.module(place).name;
+        if let EncodeError::TooLarge { limit } = error {
             self.metrics.count_limit(LimitKind::Result);
+            let what = format_args!("a result can't be written: it takes more than {limit} bytes (`limits.result`)");
+            self.warn(&what, name, request, trace);
+        } else {
+            self.warn(&format_args!("a result can't be written: {error}"), name, request, trace);
         }
-        self.warn(&format_args!("a result can't be written: {error}"), &self.module(place).name, request, trace);
     }
 }
