@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use watertight_testkit::host::{Host, Launch, binary, folder, shop};
-use watertight_testkit::paths::repository;
+use watertight_testkit::host::{Host, Launch, binary, copy_of_shop, folder, shop};
 
 use crate::client::{Answer, Shop, draft, request, send};
 use crate::kills::Dice;
@@ -158,10 +157,12 @@ fn a_client_that_goes_away_has_ordered_all_the_same() {
 /// A deadline interrupts a request as a crash does, but the host's process goes on.
 #[test]
 fn a_request_that_ran_out_of_time_is_repeated() {
-    let folder = folder();
-    let app = with_limits(folder.path(), "request = \"300ms\"");
-    let state = folder.path().join("state");
-    let host = Launch::app(&app).state(&state).variable("FAILPOINTS", "sql::committed=sleep(80)").start();
+    let app = copy_of_shop("[defaults.limits]\nrequest = \"300ms\"");
+    let state = app.path().join("state");
+    let host = Launch::app(&app.path().join("app.toml"))
+        .state(&state)
+        .variable("FAILPOINTS", "sql::committed=sleep(80)")
+        .start();
     let place = || Shop(host.listen()).place(&draft("ada", "tok_visa"), Some("the key")).unwrap();
     let mut answers = vec![place()];
     while answers.last().unwrap().status != 201 {
@@ -172,23 +173,6 @@ fn a_request_that_ran_out_of_time_is_repeated() {
     let ledger = wait_for(&state, |ledger| ledger.only().notice == "sent");
     ledger.check_settled("after a deadline");
     assert_eq!((ledger.payments.len(), ledger.notices.len()), (1, 1));
-}
-
-/// Copies the shop to `folder`, with `limits` as its default limits. Returns the path of the copy's manifest.
-fn with_limits(folder: &Path, limits: &str) -> std::path::PathBuf {
-    let mut text = std::fs::read_to_string(shop()).unwrap();
-    for module in ["orders", "payments", "notifications"] {
-        let component = repository().join("target/components").join(module).with_extension("wasm");
-        text = text.replace(&format!("component = \"{module}\""), &format!("component = {component:?}"));
-    }
-    std::fs::create_dir(folder.join("routes")).unwrap();
-    for file in std::fs::read_dir(repository().join("modules/routes")).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), folder.join("routes").join(file.file_name())).unwrap();
-    }
-    let app = folder.join("app.toml");
-    std::fs::write(&app, format!("{text}\n[defaults.limits]\n{limits}\n")).unwrap();
-    app
 }
 
 #[test]

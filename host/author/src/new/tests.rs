@@ -52,7 +52,7 @@ fn names_are_refused_with_the_reason() {
         ("delete", "javascript", "word of JavaScript"),
         ("lambda", "python", "word of Python"),
         ("needs-2fa", "javascript", "begins with a digit"),
-        ("contract", "typescript", "word of TypeScript"),
+        ("contract", "typescript", "word of the templates for TypeScript"),
         ("needs-2fa", "typescript", "begins with a digit"),
         ("routes", "rust", "something else"),
         ("items", "go", "already"),
@@ -63,8 +63,9 @@ fn names_are_refused_with_the_reason() {
         assert!(error.contains(reason), "{name}: {error}");
     }
     assert_eq!(files(folder.path()), before);
-    for name in ["wasi", "watertight", "world"] {
-        assert!(app(folder.path(), name, starter("rust"), &Declarations::default()).is_err(), "{name}");
+    for name in ["wasi", "watertight", "world", "fn", "self", "super", "crate", "modules", "target"] {
+        let error = app(folder.path(), name, starter("rust"), &Declarations::default()).expect_err(name).to_string();
+        assert!(error.contains("can't be the name"), "{name}: {error}");
     }
     // Words of another language are fine.
     module(&place, &options("match", "javascript")).expect("it is no word of JavaScript");

@@ -35,6 +35,8 @@ pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Resul
         .lines()
         .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
             Some(name) => format!("component = \"{}/{name}.wasm\"\n", components.display()),
+            // The copy is no workspace, so it has none of these files.
+            None if line.starts_with("examples = ") => String::new(),
             None => format!("{line}\n"),
         })
         .collect();
