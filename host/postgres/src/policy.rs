@@ -5,7 +5,7 @@
 //! grammar, and everything in it must stand in a list: the rules of the grammar and its keywords (`grammar`), functions,
 //! types and operators (`names`). Tables are named without a schema, so that they are the module's own.
 //!
-//! The server gets the text that was judged, in the plain form of [`Statement`](super::Statement), and not the module's own text.
+//! The server gets the text that was judged, in the plain form of [`Statement`], and not the module's own text.
 
 mod grammar;
 mod names;
