@@ -38,8 +38,17 @@ const DESCRIPTION: &str = "Every error is answered with problem details (RFC 945
 
 /// The reason that a text is no document of the host.
 #[derive(Debug, thiserror::Error)]
-#[error("it is not an OpenAPI document as `watertight openapi` prints it: {0}")]
-pub struct UnreadableDocument(#[from] serde_json::Error);
+pub enum UnreadableDocument {
+    /// The text has another form.
+    #[error("it is not an OpenAPI document as `watertight openapi` prints it")]
+    Form(#[from] serde_json::Error),
+    /// The document is of another version of OpenAPI.
+    #[error("it is a document of OpenAPI {found:?}, and `watertight openapi` prints {VERSION}")]
+    Version {
+        /// The version that it names.
+        found: String,
+    },
+}
 
 impl OpenApi {
     /// Makes the document of an application that has no problems.
@@ -98,7 +107,12 @@ impl OpenApi {
     ///
     /// [`UnreadableDocument`] if the text is no OpenAPI document of the form that the host writes.
     pub fn parse(text: &[u8]) -> Result<Self, UnreadableDocument> {
-        Ok(serde_json::from_slice(text)?)
+        // Editors of some systems put an invisible mark before a text.
+        let document: Self = serde_json::from_slice(text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text))?;
+        match document.openapi == VERSION {
+            true => Ok(document),
+            false => Err(UnreadableDocument::Version { found: document.openapi }),
+        }
     }
 
     /// Returns the text of the document.

@@ -152,6 +152,10 @@ fn what_breaks_clients_is_told_before_a_change() {
     std::fs::write(app.path().join("broken.json"), "{}").unwrap();
     let broken = watertight(&["check", "--against", app.path().join("broken.json").to_str().unwrap()], &app).expect(1);
     assert!(broken.err.contains("not an OpenAPI document"), "{}", broken.err);
+    let other = std::fs::read_to_string(known).unwrap().replacen("\"3.1", "\"2.0", 1);
+    std::fs::write(app.path().join("other.json"), other).unwrap();
+    let other = watertight(&["check", "--against", app.path().join("other.json").to_str().unwrap()], &app).expect(1);
+    assert!(other.err.contains("it is a document of OpenAPI \"2.0"), "{}", other.err);
     let none = watertight(&["check", "--against", "no-such-file.json"], &app).expect(1);
     assert!(none.err.contains("no-such-file.json can't be read"), "{}", none.err);
 }
