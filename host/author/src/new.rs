@@ -223,10 +223,7 @@ fn application_of(folder: &Path) -> Option<PathBuf> {
 /// Checks the name of a new application, which becomes the namespace of its contracts.
 fn check_namespace(name: &str) -> Result<(), NewError> {
     if ["wasi", "watertight"].contains(&name) {
-        return Err(NewError::Reserved {
-            name: name.to_owned(),
-            reason: "its contracts would be those of the host".to_owned(),
-        });
+        return Err(NewError::reserved(name, "its contracts would be those of the host"));
     }
     check_wit(name)
 }
@@ -234,27 +231,26 @@ fn check_namespace(name: &str) -> Result<(), NewError> {
 /// Checks the name of a new module.
 fn check_name(text: &str, language: &Starter) -> Result<ModuleName, NewError> {
     let name: ModuleName = text.parse()?;
-    let reserved = |reason: String| Err(NewError::Reserved { name: name.to_string(), reason });
     check_wit(name.as_str())?;
     check_words(name.as_str(), language)?;
     if language.template_words.contains(&name.as_str()) {
-        return reserved(format!("it is a word of the templates for {}", language.title));
+        return Err(NewError::reserved(name.as_str(), format!("it is a word of the templates for {}", language.title)));
     }
     let has_digit = name.as_str().split('-').any(|word| word.starts_with(|c: char| c.is_ascii_digit()));
     if has_digit && !language.takes_digits {
-        return reserved(format!("{} can't carry names in which a word begins with a digit", language.title));
+        let reason = format!("{} can't carry names in which a word begins with a digit", language.title);
+        return Err(NewError::reserved(name.as_str(), reason));
     }
     Ok(name)
 }
 
 /// Refuses keywords of a language, in which the name becomes an identifier, and names of folders that an application has.
 fn check_words(name: &str, language: &Starter) -> Result<(), NewError> {
-    let reserved = |reason: String| Err(NewError::Reserved { name: name.to_owned(), reason });
     if FOLDERS.contains(&name) {
-        return reserved("the folder of this name is for something else".to_owned());
+        return Err(NewError::reserved(name, "the folder of this name is for something else"));
     }
     if language.keywords.contains(&name) {
-        return reserved(format!("it is a word of {}", language.title));
+        return Err(NewError::reserved(name, format!("it is a word of {}", language.title)));
     }
     Ok(())
 }
@@ -264,7 +260,7 @@ fn check_wit(name: &str) -> Result<(), NewError> {
     let text = format!("package {name}:{name}@1.0.0; interface {name} {{}}");
     match wit_parser::UnresolvedPackageGroup::parse("name.wit", &text) {
         Ok(_) => Ok(()),
-        Err(_) => Err(NewError::Reserved { name: name.to_owned(), reason: "it is a word of WIT".to_owned() }),
+        Err(_) => Err(NewError::reserved(name, "it is a word of WIT")),
     }
 }
 

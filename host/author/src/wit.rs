@@ -171,19 +171,21 @@ pub struct Broken {
 
 /// Returns the folders in `wit/deps` of a workspace that are not valid WIT.
 pub fn broken(workspace: &Path) -> Vec<Broken> {
-    let folders = watertight_build::folders_in(&workspace.join(DEPS)).into_iter();
-    let fault = |folder: PathBuf| {
-        let error = UnresolvedPackageGroup::parse_dir(&folder).err()?;
-        Some(Broken { folder, message: format!("{error:#}") })
-    };
-    folders.filter_map(fault).collect()
+    let faults = parsed(workspace).filter_map(|(folder, package)| Some((folder, package.err()?)));
+    faults.map(|(folder, error)| Broken { folder, message: format!("{error:#}") }).collect()
 }
 
 /// Returns the packages in `wit/deps` of a workspace, each with its folder. Leaves out folders that are not valid WIT.
 pub(crate) fn standing(workspace: &Path) -> BTreeMap<PackageName, PathBuf> {
-    let folders = watertight_build::folders_in(&workspace.join(DEPS)).into_iter();
-    let named = folders.filter_map(|folder| Some((UnresolvedPackageGroup::parse_dir(&folder).ok()?.main.name, folder)));
-    named.collect()
+    parsed(workspace).filter_map(|(folder, package)| Some((package.ok()?.main.name, folder))).collect()
+}
+
+/// Reads the folders in `wit/deps` of a workspace.
+fn parsed(workspace: &Path) -> impl Iterator<Item = (PathBuf, anyhow::Result<UnresolvedPackageGroup>)> {
+    watertight_build::folders_in(&workspace.join(DEPS)).into_iter().map(|folder| {
+        let package = UnresolvedPackageGroup::parse_dir(&folder);
+        (folder, package)
+    })
 }
 
 fn read(workspace: &Path, name: &str) -> Result<(PathBuf, Option<String>), WitError> {

@@ -8,7 +8,7 @@ mod manager;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -117,10 +117,23 @@ pub fn copy_of_shop(settings: &str) -> TempDir {
 /// Copies the shop as [`copy_of_shop`] does. `builds` has the modules that are other components than their manifest says, and the names of
 /// these components. A component that owns its routes has a file `mount.toml` in its folder: it takes the place of the module's routes.
 pub(crate) fn copy_with_builds(builds: &[(&str, &str)], settings: &str) -> TempDir {
-    let manifest = fs::read_to_string(shop()).unwrap();
+    let copy = folder();
+    write_copy(&shop(), copy.path(), builds, settings).unwrap();
+    for (module, build) in builds {
+        let mount = shop().with_file_name(build).join("mount.toml");
+        if mount.is_file() {
+            fs::copy(mount, copy.path().join("routes").join(module).with_extension("toml")).unwrap();
+        }
+    }
+    copy
+}
+
+/// Writes a copy of an application of this repository to `folder`: its manifest `manifest`, whose modules are built, and its route files.
+/// `builds` has the modules that are other components than their manifest says. `settings` is appended to the copy's manifest.
+pub(crate) fn write_copy(manifest: &Path, folder: &Path, builds: &[(&str, &str)], settings: &str) -> io::Result<()> {
     let components = repository().join("target/components");
     // The manifest of the copy names component files instead of source folders.
-    let manifest: String = manifest
+    let text: String = fs::read_to_string(manifest)?
         .lines()
         .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
             Some(name) => {
@@ -132,20 +145,13 @@ pub(crate) fn copy_with_builds(builds: &[(&str, &str)], settings: &str) -> TempD
             None => format!("{line}\n"),
         })
         .collect();
-    let copy = folder();
-    fs::write(copy.path().join("app.toml"), format!("{manifest}\n{settings}\n")).unwrap();
-    fs::create_dir(copy.path().join("routes")).unwrap();
-    for route in fs::read_dir(shop().with_file_name("routes")).unwrap() {
-        let route = route.unwrap();
-        fs::copy(route.path(), copy.path().join("routes").join(route.file_name())).unwrap();
+    fs::create_dir_all(folder.join("routes"))?;
+    fs::write(folder.join("app.toml"), format!("{text}\n{settings}\n"))?;
+    for route in fs::read_dir(manifest.with_file_name("routes"))? {
+        let route = route?;
+        fs::copy(route.path(), folder.join("routes").join(route.file_name()))?;
     }
-    for (module, build) in builds {
-        let mount = shop().with_file_name(build).join("mount.toml");
-        if mount.is_file() {
-            fs::copy(mount, copy.path().join("routes").join(module).with_extension("toml")).unwrap();
-        }
-    }
-    copy
+    Ok(())
 }
 
 /// The settings for starting a host.

@@ -1,5 +1,5 @@
-//! The same values from a query, a form, a form in parts and JSON are the same for a function, whatever they are. So are refusals: they are
-//! about the same fields, for the same reasons.
+//! Property tests of how requests are bound: a query, a form, a form in parts and JSON that carry the same values give a function the same
+//! parameters, or are refused for the same fields and reasons.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

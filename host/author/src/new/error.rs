@@ -93,3 +93,10 @@ pub enum NewError {
     #[error("a template of this program is wrong")]
     Template(#[source] anyhow::Error),
 }
+
+impl NewError {
+    /// Refuses a name.
+    pub(super) fn reserved(name: &str, reason: impl Into<String>) -> Self {
+        Self::Reserved { name: name.to_owned(), reason: reason.into() }
+    }
+}

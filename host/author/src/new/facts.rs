@@ -107,7 +107,7 @@ pub(super) fn gather(
         if there.is_some() {
             let reason =
                 format!("the application has its contract `{package}`; implement it with `--exports {package}`");
-            return Err(NewError::Reserved { name: name.to_string(), reason });
+            return Err(NewError::reserved(name.as_str(), reason));
         }
     }
     let folders: Vec<(PackageName, PathBuf)> =

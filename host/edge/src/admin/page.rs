@@ -10,7 +10,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HOST, IF_NONE_MATCH,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HOST,
     REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -20,14 +20,14 @@ use axum::routing::{MethodRouter, get};
 
 use super::{AdminApi, guard};
 use crate::http::details::Failure;
-use crate::http::{head, media};
+use crate::http::{answer, head, media};
 use watertight_openapi::format::OpenApi;
 
 /// What a page may load and do. Scripts and styles are files of the listener. Swagger UI has pictures in its styles as `data:`, and shows
 /// pictures of answers as `blob:`.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// The same for answers that are no page. A browser that shows one anyway runs nothing of it.
+/// The content security policy of documents and of answers to tries. A browser that shows one as a page runs nothing of it.
 const DATA_POLICY: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox";
 /// The header that says which pages may load a response (Fetch standard).
 static RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
@@ -76,7 +76,7 @@ impl PageFile {
     /// Answers a request that has these headers.
     fn answer(&'static self, asked: &HeaderMap) -> Result<Response, Failure> {
         let mut response = Response::new(Body::empty());
-        if is_known(asked) {
+        if answer::is_known(asked, TAG) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else if takes_gzip(asked) {
             *response.body_mut() = Body::from(Bytes::from_static(self.bytes));
@@ -111,31 +111,20 @@ fn protect(headers: &mut HeaderMap, policy: &'static str) {
     headers.insert(&RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
 }
 
-/// Whether the client has the files already.
-fn is_known(asked: &HeaderMap) -> bool {
-    let mut tags = list(asked, &IF_NONE_MATCH);
-    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == TAG)
-}
-
 /// Whether the client takes a response that is compressed by gzip (RFC 9110, section 12.5.3).
 fn takes_gzip(asked: &HeaderMap) -> bool {
     if !asked.contains_key(ACCEPT_ENCODING) {
         return true;
     }
     let weight = |name: &str| {
-        list(asked, &ACCEPT_ENCODING).find_map(|coding| {
+        let values = asked.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(str::trim).find_map(|coding| {
             let (coding, weight) = coding.split_once(';').unwrap_or((coding, "q=1"));
             let weight = weight.trim().strip_prefix("q=").and_then(|weight| weight.parse::<f32>().ok());
             coding.trim().eq_ignore_ascii_case(name).then(|| weight.unwrap_or_default())
         })
     };
     weight("gzip").or_else(|| weight("x-gzip")).or_else(|| weight("*")).is_some_and(|weight| weight > 0.0)
-}
-
-/// Returns the members of the lists that the headers `name` have.
-fn list<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
 /// Answers `GET /openapi/document.json`: the document of the current generation, with the address of the data listener.
@@ -157,6 +146,8 @@ pub(super) async fn document(State(admin): State<Arc<AdminApi>>, request: Reques
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::IF_NONE_MATCH;
+
     use super::*;
 
     #[test]
@@ -183,10 +174,10 @@ mod tests {
     fn files_that_a_client_has_are_not_sent_again() {
         for (known, expected) in [(TAG, true), ("*", true), ("\"other\"", false), ("", false)] {
             let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_str(known).expect("header text"))]);
-            assert_eq!(is_known(&headers), expected, "{known}");
+            assert_eq!(answer::is_known(&headers, TAG), expected, "{known}");
         }
         let several = format!("\"other\", W/{TAG}");
         let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_str(&several).expect("header text"))]);
-        assert!(is_known(&headers));
+        assert!(answer::is_known(&headers, TAG));
     }
 }

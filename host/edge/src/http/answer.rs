@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use wasmtime::component::Val;
 
 pub(super) use conditions::check;
+pub(crate) use conditions::is_known;
 
 use super::details::{Failure, RequestFault, UNNAMED_ERROR, title};
 use template::Values;

@@ -7,6 +7,7 @@ use watertight_build::{self as build, Event, Options};
 use watertight_model::config::{self, ComponentSource, Overrides};
 
 use super::folder;
+use crate::host::write_copy;
 use crate::paths::repository;
 
 /// Builds the shop's modules if their sources changed, and returns the shop's manifest.
@@ -30,25 +31,8 @@ pub fn guests<const N: usize>(names: [&str; N]) -> anyhow::Result<[PathBuf; N]> 
 
 /// Copies the shop to `folder`. `settings` is appended to the copy's manifest.
 pub fn copy_of_shop(shop: &Path, folder: &Path, settings: &str) -> anyhow::Result<PathBuf> {
-    let components = repository().join("target/components");
-    let mut manifest: String = std::fs::read_to_string(shop)?
-        .lines()
-        .map(|line| match line.strip_prefix("component = \"").and_then(|rest| rest.strip_suffix('"')) {
-            Some(name) => format!("component = \"{}/{name}.wasm\"\n", components.display()),
-            // The copy is no workspace, so it has none of these files.
-            None if line.starts_with("examples = ") => String::new(),
-            None => format!("{line}\n"),
-        })
-        .collect();
-    manifest += settings;
-    std::fs::create_dir_all(folder.join("routes"))?;
-    for route in std::fs::read_dir(shop.with_file_name("routes"))? {
-        let route = route?;
-        std::fs::copy(route.path(), folder.join("routes").join(route.file_name()))?;
-    }
-    let copy = folder.join("app.toml");
-    std::fs::write(&copy, manifest)?;
-    Ok(copy)
+    write_copy(shop, folder, &[], settings)?;
+    Ok(folder.join("app.toml"))
 }
 
 /// Copies the shop to `folder` and adds hostile modules. `put` writes their components into the folder that it gets, and returns the text

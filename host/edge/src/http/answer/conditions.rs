@@ -15,6 +15,11 @@ use watertight_graph::routes::Route;
 use super::super::details::Failure;
 use super::{HostProblem, accept};
 
+/// Whether `If-None-Match` of a request names the entity tag `tag`: its client has the answer already.
+pub(crate) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    named_tags(headers, IF_NONE_MATCH).like(tag).is_some()
+}
+
 /// The headers that an answer with status 304 keeps (RFC 9110, section 15.4.5).
 const KEPT: [HeaderName; 4] = [CACHE_CONTROL, CONTENT_LOCATION, ETAG, VARY];
 
